@@ -1,0 +1,16 @@
+#!/usr/bin/env python
+"""Administrative commands. A running stack is found through ``DATA_DIR/env`` (see docs/operations.md)."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
