@@ -47,9 +47,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "evidence",
-    "exceptions",
-    "compliance",
+    "evidence.apps.EvidenceConfig",
+    "exceptions.apps.ExceptionsConfig",
+    "compliance.apps.ComplianceConfig",
 ]
 
 MIDDLEWARE = [
@@ -184,7 +184,11 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+}
 CELERY_TIMEZONE = "UTC"
 REMINDER_INTERVAL = env.float("REMINDER_INTERVAL", 60)
 DISPOSITION_INTERVAL = env.float("DISPOSITION_INTERVAL", 24 * 3600)

@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+
+
+class EvidenceConfig(AppConfig):
+    name = "evidence"
+    verbose_name = "Evidence"
+
+    def ready(self) -> None:
+        """Fill the registries: what a record changes, and what is checked before the service starts."""
+        from evidence import checks, projections  # noqa: F401  (importing registers)

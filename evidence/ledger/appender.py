@@ -1,0 +1,127 @@
+"""Group commit: the writers of one process share a transaction.
+
+A web process has one appender thread, started on first use and keyed by process id (a fork starts its own).
+It takes what waits, writes one batch and wakes its writers. Celery and commands write through the same
+``store.write`` without the thread.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from django.db import connection
+
+from config.errors import ProoftrailError, UnavailableError
+from evidence.ledger import store
+from evidence.ledger.draft import Draft, Placed
+
+#: Records that wait longer than this answer 503; the retry's key settles whether they were written.
+PATIENCE_SECONDS = 30
+#: The most records that share a transaction: keeps a batch, and so every answer in it, short.
+MAX_GROUP = 256
+
+_Item = tuple[Draft, "Future[store.Outcome]"]
+_lock = threading.Lock()
+_grouped = False
+_thread: "_Appender | None" = None
+
+
+def group_commits() -> None:
+    """Make this process share transactions between its threads. The web server calls it once."""
+    global _grouped
+    _grouped = True
+
+
+def append(draft: Draft) -> Placed:
+    """Write one record; return when it is durable, included and covered by a signed checkpoint.
+
+    Raises the ProoftrailError that refused it.
+    """
+    (outcome,) = append_all([draft])
+    if isinstance(outcome, ProoftrailError):
+        raise outcome
+    return outcome
+
+
+def append_all(drafts: Sequence[Draft]) -> list[store.Outcome]:
+    """Write several records in order; for each its place, or the error that refused it alone."""
+    # Inside a caller's transaction (the admin opens one) the write must not wait for, or vanish with, that one.
+    if _grouped or connection.in_atomic_block:
+        return _through_thread(drafts)
+    return store.write(drafts)
+
+
+def stop() -> None:
+    """End the thread and its connection, after what waits is written."""
+    global _thread
+    with _lock:
+        thread, _thread = _thread, None
+    if thread is not None and thread.pid == os.getpid():
+        thread.inbox.put(None)
+        thread.join(PATIENCE_SECONDS)
+
+
+def _through_thread(drafts: Sequence[Draft]) -> list[store.Outcome]:
+    thread = _running()
+    futures: list[Future[store.Outcome]] = [Future() for _ in drafts]
+    for item in zip(drafts, futures, strict=True):
+        thread.inbox.put(item)
+    try:
+        return [future.result(PATIENCE_SECONDS) for future in futures]
+    except FutureTimeoutError:
+        raise UnavailableError(
+            "The record was not confirmed in time. Send it again with the same Idempotency-Key: it is recorded once.",
+            code="ledger_busy",
+            retry_after=2,
+        ) from None
+
+
+def _running() -> "_Appender":
+    global _thread
+    with _lock:
+        if _thread is None or _thread.pid != os.getpid() or not _thread.is_alive():
+            _thread = _Appender()
+            _thread.start()
+        return _thread
+
+
+class _Appender(threading.Thread):
+    def __init__(self) -> None:
+        super().__init__(name="ledger-appender", daemon=True)
+        self.pid = os.getpid()
+        self.inbox: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        try:
+            while (group := self._take()) is not None:
+                self._write(group)
+        finally:
+            connection.close()
+
+    def _take(self) -> list[_Item] | None:
+        """Wait for one record and take all that came with it; None when told to stop."""
+        first = self.inbox.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < MAX_GROUP and not self.inbox.empty():
+            item = self.inbox.get()
+            if item is None:
+                self.inbox.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _write(self, group: list[_Item]) -> None:
+        try:
+            outcomes = store.write([draft for draft, _ in group])
+        except BaseException as error:  # the writers must hear of it, whatever it is
+            for _, future in group:
+                future.set_exception(error)
+            connection.close()
+            return
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            future.set_result(outcome)

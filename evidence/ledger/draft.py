@@ -1,0 +1,186 @@
+"""What goes into the ledger and what comes out: a prepared record, and its place with proof."""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from evidence.keys import record_key, record_key_id
+from evidence.kinds import Kind
+from evidence.kinds import load as load_kinds
+from evidence.tlog.canonical import canonical
+from evidence.tlog.dsse import parse_envelope, sign_envelope
+from evidence.tlog.leaf import Leaf, format_time
+from evidence.tlog.receipt import Receipt
+from evidence.tlog.statement import Statement, build_statement, parse_statement
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's key and its request, both as HMACs: the ledger keeps neither (R4.1)."""
+
+    key_mac: bytes
+    request_mac: bytes
+
+    @classmethod
+    def of(cls, key: str, *, method: str, path: str, body: bytes) -> "Idempotency":
+        return cls(_mac(b"key", key.encode()), _mac(b"request", method.encode(), path.encode(), body))
+
+
+def _mac(*parts: bytes) -> bytes:
+    mac = hmac.new(settings.SECRET_KEY.encode(), digestmod=hashlib.sha256)
+    for part in parts:
+        mac.update(len(part).to_bytes(8, "big") + part)
+    return mac.digest()
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something: an opaque principal id, and the credential that is checked again inside the transaction.
+
+    `credential` is ``("token", token id)``, ``("user", principal id)`` or None for the service itself.
+    """
+
+    principal: str
+    credential: tuple[str, str] | None = None
+    #: Claims of the credential worth keeping with the record (an OIDC token's issuer, repository, run).
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Draft:
+    """A record ready to be appended: everything expensive is done, nothing is written yet.
+
+    `admit(at)` runs under the head lock, after every earlier record of the batch is visible, and raises a
+    ProoftrailError to refuse; `apply(index, at)` runs in the same transaction after the record's own projections.
+    """
+
+    kind: Kind
+    actor: Actor
+    scope: tuple[str, ...]
+    release: str | None
+    occurred: datetime | None
+    statement: Statement
+    envelope: bytes
+    signed_by: str
+    key: str
+    verification: Mapping[str, Any]
+    idempotency: Idempotency | None = None
+    admit: Callable[[datetime], None] | None = None
+    apply: Callable[[int, datetime], None] | None = None
+
+    def context(self) -> bytes:
+        return canonical(
+            {
+                "claims": dict(self.actor.claims),
+                "key": self.key,
+                "occurred": format_time(self.occurred) if self.occurred else None,
+                "principal": self.actor.principal,
+                "release": self.release,
+                "verification": dict(self.verification),
+            }
+        )
+
+
+def service_draft(
+    kind_name: str,
+    body: Mapping[str, Any],
+    *,
+    actor: Actor,
+    systems: Sequence[str] = (),
+    release: str | None = None,
+    occurred: datetime | None = None,
+    subjects: Sequence[Mapping[str, Any]] = (),
+    idempotency: Idempotency | None = None,
+    admit: Callable[[datetime], None] | None = None,
+    apply: Callable[[int, datetime], None] | None = None,
+) -> Draft:
+    """Wrap and sign `body` as the service, for the principal that sent it.
+
+    `systems` are opaque ids; without `subjects` (``{name, digest: {alg: hex}}``) the subject is the predicate itself.
+    Raises InvalidError when the body does not follow the kind's schema, MalformedError when it is not canonical JSON.
+    """
+    kind = load_kinds().named(kind_name)
+    predicate_type = kind.predicate_types[0]
+    kind.validate(body, predicate_type)
+    digest = hashlib.sha256(canonical(body)).hexdigest()
+    payload = build_statement(
+        subjects=list(subjects) or [{"name": kind.name, "digest": {"sha256": digest}}],
+        predicate_type=predicate_type,
+        predicate=dict(body),
+    )
+    return Draft(
+        kind=kind,
+        actor=actor,
+        scope=tuple(sorted(set(systems))),
+        release=release,
+        occurred=occurred,
+        statement=parse_statement(payload),
+        envelope=sign_envelope(payload, record_key()),
+        signed_by="service",
+        key=record_key_id(),
+        verification={"schema": predicate_type, "signature": "service"},
+        idempotency=idempotency,
+        admit=admit,
+        apply=apply,
+    )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A record as projections see it, when it is written and when it is recomputed."""
+
+    index: int
+    leaf: Leaf
+    statement: Statement
+    context: Mapping[str, Any]
+    signed_by: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return self.statement.predicate
+
+    @property
+    def release(self) -> str | None:
+        release: str | None = self.context["release"]
+        return release
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A durable record with its proof."""
+
+    index: int
+    leaf: bytes
+    salt: bytes
+    context: bytes
+    envelope: bytes
+    checkpoint: str
+    proof: str
+    principal: str
+    signed_by: str
+    at: datetime
+    replayed: bool = False
+
+    def receipt(self) -> bytes:
+        """The receipt's JSON: the same bytes for every replay."""
+        return Receipt(
+            index=self.index,
+            leaf=self.leaf,
+            salt=self.salt,
+            context=self.context,
+            envelope=self.envelope if self.signed_by == "service" else None,
+            checkpoint=self.checkpoint,
+            proof=self.proof,
+            principal=self.principal,
+            signed_by=self.signed_by,
+        ).to_json()
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The predicate that was recorded; on a replay, that of the first answer."""
+        return parse_statement(parse_envelope(self.envelope).payload).predicate

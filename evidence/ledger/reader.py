@@ -1,0 +1,168 @@
+"""Reading the ledger: entries, payloads, nodes and proofs, from rows that never change."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import zstandard
+from django.db.models import Max
+
+from config.errors import GoneError, MissingError
+from evidence.ledger.draft import Placed, Recorded
+from evidence.models import Entry, Head, Note, Payload, Tile
+from evidence.tlog.dsse import parse_envelope
+from evidence.tlog.leaf import Leaf, parse_leaf
+from evidence.tlog.merkle import consistency_proof, inclusion_proof, tree_root
+from evidence.tlog.statement import parse_statement
+from evidence.tlog.tiles import TILE, TileNodes
+from evidence.tlog.tlog_proof import format_proof
+
+MAX_ENVELOPE = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An entry with its payload, which is None once it was disposed of."""
+
+    index: int
+    leaf: Leaf
+    leaf_bytes: bytes
+    salt: bytes | None
+    context: bytes | None
+    envelope: bytes | None
+
+    @property
+    def recorded(self) -> Recorded:
+        """The record as projections see it. Raises GoneError when its payload was disposed of."""
+        if self.context is None or self.envelope is None:
+            raise GoneError(f"The content of record {self.index} was disposed of; its leaf and proof remain.")
+        context = parse_context(self.context)
+        statement = parse_statement(parse_envelope(self.envelope).payload)
+        return Recorded(self.index, self.leaf, statement, context, context["verification"]["signature"])
+
+
+def parse_context(context: bytes) -> Mapping[str, Any]:
+    """A stored context (written canonically by ourselves)."""
+    parsed: Mapping[str, Any] = json.loads(context)
+    return parsed
+
+
+def size() -> int:
+    """How many entries the log has."""
+    return Head.objects.values_list("size", flat=True).get(id=1)
+
+
+def envelope_of(payload: Payload) -> bytes:
+    """The envelope exactly as it was sent."""
+    stored = bytes(payload.envelope)
+    if payload.codec == Payload.RAW:
+        return stored
+    return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_ENVELOPE)
+
+
+def read(start: int, end: int) -> Iterator[Stored]:
+    """Entries of [start, end) in order, with their payloads. Two queries; keep the range in the thousands."""
+    payloads = {payload.index: payload for payload in Payload.objects.filter(index__gte=start, index__lt=end)}
+    for entry in Entry.objects.filter(index__gte=start, index__lt=end).order_by("index"):
+        yield _stored(entry, payloads.get(entry.index))
+
+
+def read_many(indexes: Iterable[int]) -> dict[int, Stored]:
+    """Chosen entries by index, with their payloads. Two queries."""
+    wanted = list(indexes)
+    payloads = {payload.index: payload for payload in Payload.objects.filter(index__in=wanted)}
+    return {entry.index: _stored(entry, payloads.get(entry.index)) for entry in Entry.objects.filter(index__in=wanted)}
+
+
+def get(index: int) -> Stored:
+    """One entry. Raises MissingError."""
+    try:
+        return read_many([index])[index]
+    except KeyError:
+        raise MissingError(f"There is no record {index}.", code="record_unknown") from None
+
+
+def _stored(entry: Entry, payload: Payload | None) -> Stored:
+    leaf_bytes = bytes(entry.leaf)
+    return Stored(
+        index=entry.index,
+        leaf=parse_leaf(leaf_bytes),
+        leaf_bytes=leaf_bytes,
+        salt=bytes(payload.salt) if payload else None,
+        context=bytes(payload.context) if payload else None,
+        envelope=envelope_of(payload) if payload else None,
+    )
+
+
+# -- nodes and proofs --------------------------------------------------------------------------------------------------
+
+
+def leaf_hashes(start: int, end: int) -> list[bytes]:
+    """Stored leaf hashes of [start, end)."""
+    rows = Entry.objects.filter(index__gte=start, index__lt=end).order_by("index").values_list("leaf_hash", flat=True)
+    return [bytes(row) for row in rows]
+
+
+def tile(level: int, number: int, width: int) -> bytes:
+    """The bytes of a tile, full (``width`` 256) or partial. Raises MissingError where the log does not reach."""
+    if width == TILE:
+        row = Tile.objects.filter(level=level, number=number).values_list("hashes", flat=True).first()
+        found = bytes(row) if row is not None else b""
+    elif level == 0:
+        found = b"".join(leaf_hashes(number * TILE, number * TILE + width))
+    else:
+        below = Tile.objects.filter(
+            level=level - 1, number__gte=number * TILE, number__lt=number * TILE + width
+        ).order_by("number")
+        found = b"".join(
+            tree_root([bytes(hashes)[i : i + 32] for i in range(0, TILE * 32, 32)])
+            for hashes in below.values_list("hashes", flat=True)
+        )
+    if len(found) != width * 32:
+        raise MissingError(f"Tile {level}/{number} is not that wide yet.", code="tile_unknown")
+    return found
+
+
+def inclusion(index: int, tree_size: int) -> list[bytes]:
+    """The inclusion proof of `index` in the tree of `tree_size` entries."""
+    return inclusion_proof(index, tree_size, TileNodes(tile, tree_size))
+
+
+def consistency(old: int, new: int) -> list[bytes]:
+    """The consistency proof between two sizes, 0 < old <= new."""
+    return consistency_proof(old, new, TileNodes(tile, new))
+
+
+def note_for(index: int) -> Note:
+    """The checkpoint that a record's receipt names: the first one that covers it."""
+    note = Note.objects.filter(size__gt=index).order_by("size").first()
+    if note is None:
+        raise MissingError(f"There is no record {index}.", code="record_unknown")
+    return note
+
+
+def latest_note() -> Note | None:
+    """The newest signed checkpoint; None while the log is empty."""
+    newest = Note.objects.aggregate(newest=Max("size"))["newest"]
+    return Note.objects.get(size=newest) if newest is not None else None
+
+
+def replay(index: int) -> Placed:
+    """The first answer again, byte for byte. Raises GoneError when its payload was disposed of."""
+    stored, note = get(index), note_for(index)
+    recorded = stored.recorded
+    assert stored.salt is not None and stored.context is not None and stored.envelope is not None
+    return Placed(
+        index=index,
+        leaf=stored.leaf_bytes,
+        salt=stored.salt,
+        context=stored.context,
+        envelope=stored.envelope,
+        checkpoint=note.text,
+        proof=format_proof(index, inclusion(index, note.size), note.text),
+        principal=stored.leaf.by,
+        signed_by=recorded.signed_by,
+        at=stored.leaf.at,
+        replayed=True,
+    )

@@ -1,0 +1,29 @@
+"""Rows of the evidence app. Ledger tables are guarded by the database itself (migration 0002)."""
+
+from evidence.models.artifacts import Artifact
+from evidence.models.ledger import Entry, Head, Idempotency, Note, Payload, SigningKey, Tile
+from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
+from evidence.models.records import Hold, HoldItem, Record
+from evidence.models.releases import Approval, Release
+
+__all__ = [
+    "Approval",
+    "Artifact",
+    "Entry",
+    "Head",
+    "Hold",
+    "HoldItem",
+    "Idempotency",
+    "Note",
+    "Payload",
+    "Pipeline",
+    "PipelineKey",
+    "Record",
+    "Release",
+    "SignOff",
+    "SigningKey",
+    "System",
+    "Tile",
+    "Token",
+    "User",
+]

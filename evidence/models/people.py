@@ -1,0 +1,185 @@
+"""Who acts: people, pipelines, and what they act on. Every change of these is an `access.*` or `key.*` record."""
+
+import secrets
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def opaque_id(prefix: str) -> str:
+    """An id without meaning, such as ``usr_k3m…``: leaves live for ever and must name nobody."""
+    return prefix + "_" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+
+
+def new_user_id() -> str:
+    return opaque_id("usr")
+
+
+def new_pipeline_id() -> str:
+    return opaque_id("pip")
+
+
+def new_system_id() -> str:
+    return opaque_id("sys")
+
+
+#: The principal of what the product does by itself: reminders, dispositions, packs.
+SERVICE = "svc_prooftrail"
+
+
+class System(models.Model):
+    """A service or product that has releases."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_system_id, editable=False)
+    name = models.SlugField(max_length=60, unique=True, help_text="Short name, as in netlify-trading")
+    title = models.CharField(max_length=120, blank=True)
+    sandbox = models.BooleanField(default=False, help_text="Kept out of populations and reports")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email__iexact=username)
+
+
+class User(AbstractBaseUser):
+    """A person."""
+
+    ROLES = [
+        ("liaison", "Compliance liaison"),
+        ("engineer", "Engineer"),
+        ("approver", "Approver"),
+        ("captain", "Release captain"),
+        ("auditor", "Auditor"),
+        ("executive", "Executive"),
+        ("admin", "Administrator"),
+    ]
+
+    uid = models.CharField(max_length=40, unique=True, default=new_user_id, editable=False)
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=120)
+    roles = ArrayField(models.CharField(max_length=20, choices=ROLES), default=list)
+    manager = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reports")
+    systems = models.ManyToManyField(System, blank=True, help_text="Empty means all systems")
+    is_active = models.BooleanField(default=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>"
+
+    @property
+    def is_staff(self) -> bool:
+        """Everybody with a role works in the admin; what they see there follows from the role."""
+        return self.is_active and bool(self.roles)
+
+    @property
+    def is_superuser(self) -> bool:
+        return self.is_active and "admin" in self.roles
+
+    def has_role(self, *roles: str) -> bool:
+        return self.is_active and any(role in self.roles for role in roles)
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Django's model permissions are not used: each admin class names the roles it opens to."""
+        return self.is_superuser
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.is_staff
+
+
+class SignOff(models.Model):
+    """A role in which a person may approve releases of a system."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_offs")
+    role = models.SlugField(max_length=40, help_text="As the gate policy names it: product, design, qa, sre …")
+    system = models.ForeignKey(System, on_delete=models.PROTECT)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "role", "system"], name="signoff_once")]
+
+    def __str__(self) -> str:
+        return f"{self.role}@{self.system.name}"
+
+
+class Pipeline(models.Model):
+    """A machine that posts evidence."""
+
+    uid = models.CharField(max_length=40, unique=True, default=new_pipeline_id, editable=False)
+    name = models.SlugField(max_length=80, unique=True)
+    systems = models.ManyToManyField(System, help_text="Systems it may post evidence for")
+    kinds = ArrayField(
+        models.CharField(max_length=60),
+        default=list,
+        blank=True,
+        help_text="Empty means every kind pipelines may post",
+    )
+    is_active = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PipelineKey(models.Model):
+    """A public Ed25519 key under which a pipeline's own signatures count."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="keys")
+    key_id = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the raw public key, hex")
+    public_key = models.BinaryField()
+    valid_from = models.DateTimeField()
+    valid_until = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.key_id[:16]
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def usable(self, now: datetime) -> Self:
+        """Tokens that authenticate at `now`."""
+        return self.filter(Q(user__is_active=True) | Q(pipeline__is_active=True), revoked_at=None, expires_at__gt=now)
+
+
+class Token(models.Model):
+    """A bearer token ``pt_<id>_<secret>``; only the SHA-256 of the secret is kept (256 random bits need no stretching)."""
+
+    id = models.CharField(primary_key=True, max_length=20)
+    secret_hash = models.BinaryField()
+    label = models.CharField(max_length=120, blank=True)
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
+    pipeline = models.ForeignKey(Pipeline, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
+    scopes = ArrayField(models.CharField(max_length=40), default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="token_one_owner",
+                condition=Q(user__isnull=False, pipeline__isnull=True) | Q(user__isnull=True, pipeline__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"pt_{self.id}_…"

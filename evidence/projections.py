@@ -1,0 +1,211 @@
+"""What a record changes in the tables: written with the leaf, and recomputed by ``check_ledger``.
+
+Each app registers functions for its kinds. A projection reads and writes only the tables it names, uses nothing
+but the record, and takes its keys from it: run again over the ledger it must give the same rows.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.db import models
+
+from evidence.kinds import load as load_kinds
+from evidence.ledger.draft import Recorded
+from evidence.models import Approval, Hold, HoldItem, Record, Release, System
+from evidence.tlog.canonical import canonical
+
+Project = Callable[[Recorded], None]
+#: Called with the index of a record whose payload goes: erase what was derived from it.
+Forget = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Projection:
+    prefix: str
+    project: Project
+    tables: tuple[type[models.Model], ...]
+    forget: Forget | None
+
+
+_REGISTERED: list[Projection] = []
+
+
+def projection(
+    prefix: str, *, tables: Sequence[type[models.Model]] = (), forget: Forget | None = None
+) -> Callable[[Project], Project]:
+    """Register a function for every kind that starts with `prefix`; `tables` are those that it alone writes."""
+
+    def register(function: Project) -> Project:
+        _REGISTERED.append(Projection(prefix, function, tuple(tables), forget))
+        return function
+
+    return register
+
+
+def tables() -> list[type[models.Model]]:
+    """Every table that is recomputed, in registration order."""
+    return list(dict.fromkeys([Record, *(table for entry in _REGISTERED for table in entry.tables)]))
+
+
+def project(records: Sequence[Recorded]) -> None:
+    """Write the rows of records that follow each other in the log, in their order."""
+    Record.objects.bulk_create([record_row(record) for record in records])
+    for record in records:
+        for entry in _REGISTERED:
+            if record.leaf.kind.startswith(entry.prefix):
+                entry.project(record)
+    _join_standing_holds(records)
+
+
+def forget(index: int, kind: str) -> None:
+    """Erase what was derived from a record whose payload is gone."""
+    for entry in _REGISTERED:
+        if entry.forget is not None and kind.startswith(entry.prefix):
+            entry.forget(index)
+
+
+def record_row(record: Recorded) -> Record:
+    """The searchable row of a record."""
+    kind = load_kinds().by_name.get(record.leaf.kind)
+    subjects = [f"{alg}:{value}" for subject in record.statement.subjects for alg, value in subject.digest.items()]
+    return Record(
+        index=record.index,
+        kind=record.leaf.kind,
+        at=record.leaf.at,
+        occurred=record.leaf.occurred,
+        principal=record.leaf.by,
+        scope=list(record.leaf.scope),
+        release=record.release,
+        subjects=subjects[:1000],
+        outcome=kind.outcome_of(record.body) if kind else None,
+        facts=kind.facts_of(record.body) if kind else {},
+        signed_by=record.signed_by,
+    )
+
+
+# -- the evidence app's own ---------------------------------------------------------------------------------------
+
+
+@projection("config.system", tables=[System])
+def _system(record: Recorded) -> None:
+    body = record.body
+    System.objects.update_or_create(
+        id=body["system"], defaults={"name": body["name"], "title": body["title"], "sandbox": body["sandbox"]}
+    )
+
+
+def _forget_release(index: int) -> None:
+    Approval.objects.filter(release__opened_by=index).delete()
+    Release.objects.filter(opened_by=index).delete()
+
+
+@projection("release.opened", tables=[Release], forget=_forget_release)
+def _opened(record: Recorded) -> None:
+    body = record.body
+    window = body.get("window", {})
+    Release.objects.create(
+        id=record.release,
+        system_id=record.leaf.scope[0],
+        tag=body["tag"],
+        type=body["type"],
+        ticket_id=body["ticket_id"],
+        ticket_url=body["ticket_url"],
+        dashboards=body.get("dashboards", []),
+        captain=body["captain"],
+        commander=body.get("commander", ""),
+        surfaces=body.get("surfaces", []),
+        window_from=window.get("from"),
+        window_to=window.get("to"),
+        opened_by=record.index,
+        opened_at=record.leaf.at,
+    )
+
+
+@projection("release.c")
+def _ended(record: Recorded) -> None:
+    state = {"release.closed": "closed", "release.cancelled": "cancelled"}.get(record.leaf.kind)
+    if state:
+        Release.objects.filter(id=record.release).update(state=state, ended_by=record.index)
+
+
+@projection("deploy.manifest")
+def _manifest(record: Recorded) -> None:
+    Release.objects.filter(id=record.release).update(
+        manifest_index=record.index,
+        manifest_digest=manifest_digest(record),
+        manifest_author=record.body["author"],
+    )
+
+
+def manifest_digest(record: Recorded) -> str:
+    """The digest that approvals name: of the manifest's canonical predicate, so that it does not hang on a signature."""
+    return "sha256:" + hashlib.sha256(canonical(record.body)).hexdigest()
+
+
+def _forget_approval(index: int) -> None:
+    Approval.objects.filter(index=index).delete()
+
+
+@projection("approval", tables=[Approval], forget=_forget_approval)
+def _approval(record: Recorded) -> None:
+    body = record.body
+    Approval.objects.create(
+        index=record.index,
+        release_id=record.release,
+        role=body["role"],
+        decision=body["decision"],
+        person=record.leaf.by,
+        manifest_digest=body["manifest_digest"],
+        comment=body.get("comment", ""),
+        at=record.leaf.at,
+    )
+
+
+@projection("record.withdrawn")
+def _withdrawn(record: Recorded) -> None:
+    Record.objects.filter(index=record.body["index"], withdrawn_by=None).update(withdrawn_by=record.index)
+
+
+@projection("hold.placed", tables=[Hold, HoldItem])
+def _held(record: Recorded) -> None:
+    body = record.body
+    target = {name: body.get(name) for name in ("record", "release", "system")}
+    Hold.objects.create(id=body["hold"], placed_by=record.index, reason=body["reason"], **target)
+    held = Record.objects.filter(disposed_by=None, index__lt=record.index)
+    if target["record"] is not None:
+        held = held.filter(index=target["record"])
+    elif target["release"] is not None:
+        held = held.filter(release=target["release"])
+    else:
+        held = held.filter(scope__contains=[target["system"]])
+    HoldItem.objects.bulk_create(
+        (HoldItem(hold_id=body["hold"], index=index) for index in held.values_list("index", flat=True)),
+        batch_size=5000,
+    )
+
+
+def _join_standing_holds(records: Sequence[Recorded]) -> None:
+    """A hold on a release or a system also keeps what arrives while it stands: one question for a whole batch."""
+    for hold in Hold.objects.filter(record=None).exclude(released_by__lt=records[0].index):
+        until = hold.released_by if hold.released_by is not None else records[-1].index + 1
+        HoldItem.objects.bulk_create(
+            HoldItem(hold_id=hold.id, index=record.index)
+            for record in records
+            if hold.placed_by < record.index < until
+            and ((hold.release and hold.release == record.release) or hold.system in record.leaf.scope)
+        )
+
+
+@projection("hold.released")
+def _released(record: Recorded) -> None:
+    Hold.objects.filter(id=record.body["hold"]).update(released_by=record.index)
+
+
+@projection("retention.disposed")
+def _disposed(record: Recorded) -> None:
+    for row in Record.objects.filter(index__in=record.body["records"]):
+        forget(row.index, row.kind)
+    Record.objects.filter(index__in=record.body["records"]).update(
+        disposed_by=record.index, release=None, subjects=[], outcome=None, facts={}, signed_by=None
+    )
