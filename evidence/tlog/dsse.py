@@ -1,0 +1,116 @@
+"""DSSE envelopes: a payload, its type, and signatures over both (secure-systems-lab/dsse).
+
+Signatures are checked over the payload's bytes as received. Nothing here re-serialises a payload.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from evidence.tlog import b64
+from evidence.tlog.canonical import canonical, parse_strict
+from evidence.tlog.errors import MalformedError, SignatureError
+from evidence.tlog.keys import key_digest
+
+IN_TOTO = "application/vnd.in-toto+json"
+MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
+MAX_SIGNATURES = 16
+
+
+@dataclass(frozen=True)
+class Signature:
+    """``keyid`` is unauthenticated: a hint which key to try first. Empty when absent."""
+
+    keyid: str
+    sig: bytes
+
+
+@dataclass(frozen=True)
+class Envelope:
+    payload: bytes
+    payload_type: str
+    signatures: tuple[Signature, ...]
+
+
+def pae(payload_type: str, body: bytes) -> bytes:
+    """The pre-authentication encoding: the bytes that are signed."""
+    type_ = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(type_), type_, len(body), body)
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """An envelope with 1 to 16 signatures, none of them checked. Unknown members are passed over."""
+    value = parse_strict(data)
+    if not isinstance(value, dict):
+        raise MalformedError("an envelope is a JSON object", path="$")
+    signatures = value.get("signatures")
+    if not isinstance(signatures, list) or not signatures:
+        raise MalformedError("an envelope has at least one signature", path="$.signatures")
+    if len(signatures) > MAX_SIGNATURES:
+        raise MalformedError(f"an envelope has at most {MAX_SIGNATURES} signatures", path="$.signatures")
+    return Envelope(
+        payload=_base64(value, "payload", "$"),
+        payload_type=_text(value, "payloadType", "$"),
+        signatures=tuple(_signature(item, f"$.signatures[{i}]") for i, item in enumerate(signatures)),
+    )
+
+
+def sign_envelope(payload: bytes, private_key: Ed25519PrivateKey, *, payload_type: str = IN_TOTO) -> bytes:
+    """A canonical JSON envelope with one signature, whose keyid is the key's digest."""
+    keyid = key_digest(private_key.public_key())
+    signature = private_key.sign(pae(payload_type, payload))
+    return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        b64.encode(payload).encode(),
+        canonical(payload_type),
+        keyid.encode(),
+        b64.encode(signature).encode(),
+    )
+
+
+def verify_envelope(envelope: Envelope, keys: Mapping[str, Ed25519PublicKey]) -> str:
+    """The id, in ``keys``, of a key that signed this envelope; a key that is hinted at is tried first."""
+    signed = pae(envelope.payload_type, envelope.payload)
+    hinted = ((s.sig, s.keyid) for s in envelope.signatures if s.keyid in keys)
+    others = ((s.sig, keyid) for s in envelope.signatures for keyid in keys if keyid != s.keyid)
+    for candidates in (hinted, others):
+        for sig, keyid in candidates:
+            if _verifies(keys[keyid], sig, signed):
+                return keyid
+    raise SignatureError("no trusted key signed this envelope")
+
+
+def _verifies(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _signature(value: Any, path: str) -> Signature:
+    if not isinstance(value, dict):
+        raise MalformedError("a signature is a JSON object", path=path)
+    keyid = value.get("keyid") or ""
+    if not isinstance(keyid, str):
+        raise MalformedError("a keyid is text", path=f"{path}.keyid")
+    sig = _base64(value, "sig", path)
+    if not sig:
+        raise MalformedError("an empty signature", path=f"{path}.sig")
+    return Signature(keyid, sig)
+
+
+def _base64(value: dict[str, Any], member: str, path: str) -> bytes:
+    try:
+        return b64.decode_either(_text(value, member, path, empty=True))
+    except MalformedError as error:
+        raise error if error.path else MalformedError(str(error), path=f"{path}.{member}") from error
+
+
+def _text(value: dict[str, Any], member: str, path: str, *, empty: bool = False) -> str:
+    text = value.get(member)
+    if not isinstance(text, str) or not (text or empty):
+        raise MalformedError(f"{member} is missing or not text", path=f"{path}.{member}")
+    return text

@@ -1,0 +1,112 @@
+"""Leaves of the ledger: RFC 8785 JSON of fixed members, holding nothing about a person.
+
+A leaf lives for ever, so it has ids and digests only. What it commits to (salt, context, envelope)
+can be erased; the salt keeps the digest from telling what was erased.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from evidence.tlog.canonical import parse_strict
+from evidence.tlog.errors import MalformedError
+
+SALT_SIZE = 16
+_KIND = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MAX_KIND = 100
+_MEMBERS = {"v", "kind", "at", "occurred", "by", "scope", "digest"}
+_RFC3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3]):[0-5][0-9]))"
+)
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with six digits of a second: ``2026-11-22T05:00:00.000000Z``."""
+    if moment.tzinfo is None:
+        raise MalformedError("a time without its offset")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time with any offset, as UTC. Digits past the microsecond are dropped."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise MalformedError(f"{text[:48]!r} is not an RFC 3339 time with an offset")
+    day, clock, fraction, offset = match.groups()
+    micros = f"{fraction or '':0<6}"[:6]
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{micros}{offset or '+00:00'}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise MalformedError(f"{text[:48]!r} is not a time that exists") from error
+
+
+def payload_digest(salt: bytes, context: bytes, envelope: bytes) -> str:
+    """``sha256:`` of salt ‖ u32be(len context) ‖ context ‖ envelope; the salt has 16 bytes."""
+    if len(salt) != SALT_SIZE:
+        raise MalformedError(f"a salt has {SALT_SIZE} bytes, not {len(salt)}")
+    return "sha256:" + sha256(salt + len(context).to_bytes(4, "big") + context + envelope).hexdigest()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One record's place in the ledger.
+
+    ``at`` is when the ledger received it, ``occurred`` when it is said to have happened, never
+    later; ``by`` an opaque principal id; ``scope`` sorted opaque system ids, empty for all.
+    """
+
+    kind: str
+    at: datetime
+    occurred: datetime
+    by: str
+    scope: tuple[str, ...]
+    digest: str
+
+    def __post_init__(self) -> None:
+        if not _KIND.fullmatch(self.kind) or len(self.kind) > _MAX_KIND:
+            raise MalformedError(f"{self.kind[:64]!r} is not a kind", path="$.kind")
+        if not _ID.fullmatch(self.by):
+            raise MalformedError(f"{self.by[:64]!r} is not a principal id", path="$.by")
+        if not all(map(_ID.fullmatch, self.scope)) or list(self.scope) != sorted(set(self.scope)):
+            raise MalformedError("a scope is a sorted list of system ids, each once", path="$.scope")
+        if not _DIGEST.fullmatch(self.digest):
+            raise MalformedError("a digest is sha256: and 64 lower-case hex digits", path="$.digest")
+        if self.at.tzinfo is None or self.occurred.tzinfo is None:
+            raise MalformedError("a time without its offset", path="$.at")
+        if self.occurred > self.at:
+            raise MalformedError("nothing occurs after it was received", path="$.occurred")
+
+    def encode(self) -> bytes:
+        """RFC 8785 by hand: every member is checked to need no escape, and the order is fixed."""
+        scope = ",".join(f'"{system}"' for system in self.scope)
+        return (
+            f'{{"at":"{format_time(self.at)}","by":"{self.by}","digest":"{self.digest}",'
+            f'"kind":"{self.kind}","occurred":"{format_time(self.occurred)}","scope":[{scope}],"v":1}}'
+        ).encode()
+
+
+def parse_leaf(data: bytes) -> Leaf:
+    """A leaf that encodes to these very bytes again."""
+    value = parse_strict(data)
+    if not isinstance(value, dict) or value.keys() != _MEMBERS:
+        raise MalformedError("a leaf has exactly the members " + ", ".join(sorted(_MEMBERS)), path="$")
+    scope = value.pop("scope")
+    if value.pop("v") != 1:
+        raise MalformedError("this is version 1 of leaves", path="$.v")
+    if not isinstance(scope, list) or not all(isinstance(item, str) for item in [*scope, *value.values()]):
+        raise MalformedError("a leaf's members are text, its scope a list of text", path="$")
+    leaf = Leaf(
+        kind=value["kind"],
+        at=parse_time(value["at"]),
+        occurred=parse_time(value["occurred"]),
+        by=value["by"],
+        scope=tuple(scope),
+        digest=value["digest"],
+    )
+    if leaf.encode() != data:
+        raise MalformedError("a leaf is not in its canonical form", path="$")
+    return leaf
