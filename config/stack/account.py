@@ -1,0 +1,87 @@
+"""PostgreSQL refuses to run as root: which account it runs under then, and which folders that account reaches."""
+
+import hashlib
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.stack.errors import StackError
+
+#: Where PostgreSQL's files go when its account cannot reach the data folder (a clone below a 0700 home).
+ELSEWHERE = Path("/var/lib/prooftrail")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An unprivileged account of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def service_account() -> Account | None:
+    """The account for PostgreSQL, None if this process is unprivileged itself.
+
+    No account is created: `postgres` where a package left one, `nobody` elsewhere. A bare number would
+    not do, initdb looks its user up by name.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(name, entry.pw_uid, entry.pw_gid)
+    raise StackError(
+        "PostgreSQL does not run as root, and this machine has neither a `postgres` nor a `nobody` account",
+        "Start as an ordinary user.",
+    )
+
+
+def identity_arguments(account: Account | None) -> dict[str, Any]:
+    """Arguments of ``subprocess`` that make a child run as ``account`` and nothing more."""
+    if account is None:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def reaches(account: Account | None, folder: Path) -> bool:
+    """Whether the account can enter ``folder``: asked of the kernel, since modes alone hide ACLs."""
+    if account is None:
+        return os.access(folder, os.X_OK)
+    entered = subprocess.run(
+        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)],
+        cwd="/",
+        capture_output=True,
+        check=False,
+        **identity_arguments(account),
+    )
+    return entered.returncode == 0
+
+
+def own_folder(folder: Path, account: Account | None) -> None:
+    """Create ``folder`` as 0700 of the account; parents are made if missing and never changed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if account is not None:
+        os.chown(folder, account.uid, account.gid)
+    folder.chmod(0o700)
+
+
+def home_of_postgres(data_dir: Path, account: Account | None) -> Path:
+    """The folder for PostgreSQL's files, created: below the data folder where its account gets there."""
+    inside = data_dir / "postgres"
+    own_folder(inside, account)
+    if reaches(account, inside):
+        return inside
+    inside.rmdir()
+    ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
+    outside = ELSEWHERE / f"{data_dir.parent.name}-{digest}"
+    own_folder(outside, account)
+    return outside

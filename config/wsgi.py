@@ -1,0 +1,13 @@
+"""What Granian, or any WSGI server, loads."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+application = get_wsgi_application()
+
+from config.fitness import refuse_to_start_unfit  # noqa: E402 -- checks need the loaded applications
+
+refuse_to_start_unfit()

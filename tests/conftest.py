@@ -1,0 +1,134 @@
+"""Fixtures for all tests. Engines are real and start when first asked for; pure tests start none.
+
+- ``ledger``: a migrated, empty database of its own for the test, with the broker beside it; the service
+  connects as its runtime role. ``db`` is the same. Its value is a `Clone`: ``ledger.owner_url``,
+  ``ledger.superuser()`` (a psycopg connection for tampering), ``ledger.environment`` (for a subprocess).
+- ``superuser``, ``owner``: autocommit psycopg connections to that database under those roles.
+- ``s3``: a boto3 client; ``settings.S3_*`` point at its bucket (Object Lock on), ``settings.S3_BUCKET``.
+- ``broker``: Valkey's URL, emptied for the test.
+- ``mailbox``: the folder where the test's mails are written, one ``.eml`` each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+from pytest_django import DjangoDbBlocker, Settings
+
+from config.stack import postgres
+from config.stack.valkey import DATABASES as VALKEY_DATABASES
+from tests import engines
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    engines.end_run()
+
+
+@dataclass(frozen=True)
+class Clone:
+    """One test's database."""
+
+    name: str
+    broker_url: str
+
+    @property
+    def runtime_url(self) -> str:
+        return engines.url(postgres.RUNTIME, self.name)
+
+    @property
+    def owner_url(self) -> str:
+        return engines.url(postgres.OWNER, self.name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of the service needs to work on this database."""
+        return {"DATABASE_URL": self.runtime_url, "BROKER_URL": self.broker_url}
+
+    def superuser(self) -> psycopg.Connection[Any]:
+        """A connection that no role stops: tests tamper through it."""
+        return engines.server().connect(self.name)
+
+
+@pytest.fixture
+def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Clone]:
+    from django.db import connections
+
+    clone = Clone(f"test_{uuid4().hex}", broker)
+    postgres.ensure_database(engines.server(), clone.name, template=engines.template())
+    at = connections.settings["default"]  # the dict from which every thread's connection is made
+    before = {key: at[key] for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD")}
+    dsn = psycopg.conninfo.conninfo_to_dict(clone.runtime_url)
+    connections.close_all()
+    at.update(NAME=clone.name, HOST=dsn["host"], PORT=dsn["port"], USER=dsn["user"], PASSWORD=dsn["password"])
+    try:
+        with django_db_blocker.unblock():
+            yield clone
+            _stop_appender()
+            connections.close_all()
+    finally:
+        at.update(before)
+        with engines.server().connect() as connection:
+            connection.execute(f"DROP DATABASE {clone.name} WITH (FORCE)")
+
+
+def _stop_appender() -> None:
+    from evidence.ledger import appender
+
+    appender.stop()
+
+
+@pytest.fixture
+def db(ledger: Clone) -> Clone:
+    """pytest-django's own `db` would flush, which the ledger refuses: a test's database is a clone."""
+    return ledger
+
+
+@pytest.fixture
+def superuser(ledger: Clone) -> Iterator[psycopg.Connection[Any]]:
+    with ledger.superuser() as connection:
+        yield connection
+
+
+@pytest.fixture
+def owner(ledger: Clone) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(ledger.owner_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def broker(settings: Settings, worker_id: str) -> str:
+    number = int(worker_id.removeprefix("gw")) % VALKEY_DATABASES if worker_id != "master" else 0
+    url = engines.valkey(number)
+    with redis.Redis.from_url(url) as connection:
+        connection.flushdb()
+    settings.CELERY_BROKER_URL = url
+    from config.celery import app
+
+    app.conf.broker_url = app.conf.broker_write_url = app.conf.broker_read_url = url
+    return url
+
+
+@pytest.fixture
+def s3(settings: Settings) -> "S3Client":
+    store = engines.seaweed()
+    settings.S3_ENDPOINT_URL = store.url
+    settings.S3_BUCKET = engines.BUCKET
+    settings.S3_REGION = store.region
+    settings.S3_ACCESS_KEY_ID = store.access_key
+    settings.S3_SECRET_ACCESS_KEY = store.secret_key
+    return store.client()
+
+
+@pytest.fixture
+def mailbox(settings: Settings, tmp_path: Path) -> Path:
+    settings.EMAIL_BACKEND = "config.mail.FileBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
+    return tmp_path / "mail"
