@@ -207,7 +207,10 @@ def ensure_database(server: Postgres, name: str, *, template: str | None = None)
             sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(database, sql.Identifier(OWNER), copied)
         )
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(RUNTIME)))
+        # TEMPORARY: check_ledger replays the ledger into temporary tables. Guards ignore these (pg_temp comes last).
+        connection.execute(
+            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(RUNTIME))
+        )
 
 
 def _environment() -> dict[str, str]:
