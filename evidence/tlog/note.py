@@ -136,9 +136,7 @@ def parse_note(note: str) -> Note:
         raise MalformedError("a note has an empty line and after it its signatures")
     lines = note[start + 2 : -1].split("\n")
     if len(lines) > MAX_SIGNATURES:
-        raise MalformedError(
-            f"a note has at most {MAX_SIGNATURES} signature lines, this one has {len(lines)}"
-        )
+        raise MalformedError(f"a note has at most {MAX_SIGNATURES} signature lines, this one has {len(lines)}")
     return Note(note[: start + 1], tuple(_parse_line(line) for line in lines))
 
 

@@ -3,7 +3,7 @@
 `verify_receipt` argues in these steps, numbered alike here, in the documentation and in what the
 command line prints:
 
-1. The receipt's parts are what they should be, and agree on index, principal and checkpoint.
+1. The receipt's parts are what they should be, and agree on index, checkpoint, principal and signer.
 2. The leaf's digest is the one of salt, context and envelope; with it, of what was sent.
 3. The leaf hashes to the value that the proof starts from.
 4. The inclusion proof leads from there to the checkpoint's root.
@@ -54,9 +54,7 @@ class Receipt:
         if self.signed_by not in SIGNED_BY:
             raise MalformedError("a receipt is signed by pipeline or service", path="$.signed_by")
         if (self.envelope is not None) != (self.signed_by == "service"):
-            raise MalformedError(
-                "a receipt carries the envelope when the service signed it", path="$.envelope"
-            )
+            raise MalformedError("a receipt carries the envelope when the service signed it", path="$.envelope")
         if self.index < 0:
             raise MalformedError("an index is not negative", path="$.index")
         if len(self.salt) != SALT_SIZE:
@@ -161,8 +159,7 @@ def _step(number: int) -> Iterator[None]:
 
 def _parts(receipt: Receipt) -> tuple[Leaf, TlogProof, Checkpoint]:
     leaf = parse_leaf(receipt.leaf)
-    if canonical(parse_strict(receipt.context)) != receipt.context:
-        raise VerificationError(1, "the context is not canonical JSON")
+    _check_context(receipt)
     proof = parse_proof(receipt.proof)
     checkpoint = parse_checkpoint(parse_note(receipt.checkpoint).text)
     if proof.index != receipt.index:
@@ -174,16 +171,24 @@ def _parts(receipt: Receipt) -> tuple[Leaf, TlogProof, Checkpoint]:
     return leaf, proof, checkpoint
 
 
+def _check_context(receipt: Receipt) -> None:
+    """The context is what the leaf commits to, so what the receipt says must be what it says."""
+    context = parse_strict(receipt.context)
+    if not isinstance(context, dict) or canonical(context) != receipt.context:
+        raise VerificationError(1, "the context is not a JSON object in canonical form")
+    if context.get("principal") != receipt.principal:
+        raise VerificationError(1, f"the context does not name principal {receipt.principal}")
+    verification = context.get("verification")
+    if not isinstance(verification, dict) or verification.get("signature") != receipt.signed_by:
+        raise VerificationError(1, f"the context does not say that the {receipt.signed_by} signed")
+
+
 def _check_digest(receipt: Receipt, leaf: Leaf, envelope: bytes | None, sent: bytes | None) -> Step:
     if envelope is None:
-        return Step(
-            2, "Envelope is what the leaf commits to", "not checked: the envelope was not given", ok=None
-        )
+        return Step(2, "Envelope is what the leaf commits to", "not checked: the envelope was not given", ok=None)
     computed = payload_digest(receipt.salt, receipt.context, envelope)
     if computed != leaf.digest:
-        raise VerificationError(
-            2, f"salt, context and envelope have digest {computed}, the leaf says {leaf.digest}"
-        )
+        raise VerificationError(2, f"salt, context and envelope have digest {computed}, the leaf says {leaf.digest}")
     if receipt.signed_by == "service" and sent is not None:
         _check_wrapped(leaf, envelope, sent)
     return Step(2, "Envelope is what the leaf commits to", leaf.digest)

@@ -55,10 +55,16 @@ def parse_statement(payload: bytes) -> Statement:
 
 
 def build_statement(
-    *, subjects: Sequence[Subject], predicate_type: str, predicate: Mapping[str, Any]
+    *,
+    subjects: Sequence[Subject | Mapping[str, Any]],
+    predicate_type: str,
+    predicate: Mapping[str, Any],
 ) -> bytes:
-    """A Statement v1 as canonical JSON; what it writes, `parse_statement` reads."""
-    members = [{"name": s.name, "digest": s.digest} if s.name else {"digest": s.digest} for s in subjects]
+    """A Statement v1 as canonical JSON; what it writes, `parse_statement` reads.
+
+    Subjects that are mappings are written as they are: in-toto knows more members than `Subject`.
+    """
+    members = [_member(subject) if isinstance(subject, Subject) else dict(subject) for subject in subjects]
     _parse_subjects(members)
     return canonical(
         {
@@ -68,6 +74,10 @@ def build_statement(
             "predicate": dict(predicate),
         }
     )
+
+
+def _member(subject: Subject) -> dict[str, Any]:
+    return ({"name": subject.name} if subject.name else {}) | {"digest": subject.digest}
 
 
 def _parse_subjects(value: Any) -> tuple[Subject, ...]:

@@ -151,7 +151,5 @@ class TileNodes:
         width = TILE if n < full else partial_width(level, self._size)
         data = self._fetch(level, n, width)
         if len(data) != width * HASH_SIZE:
-            raise MalformedError(
-                f"{tile_path(level, n, width)} has {len(data)} bytes, not {width * HASH_SIZE}"
-            )
+            raise MalformedError(f"{tile_path(level, n, width)} has {len(data)} bytes, not {width * HASH_SIZE}")
         return [data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE)]

@@ -36,9 +36,7 @@ def parse_proof(text: str) -> TlogProof:
     if not separator or not note or lines[0] != HEADER:
         raise MalformedError(f"not a proof: it does not begin with {HEADER} or holds no checkpoint")
     del lines[0]
-    extra = (
-        b64.decode(lines.pop(0).removeprefix("extra ")) if lines and lines[0].startswith("extra ") else None
-    )
+    extra = b64.decode(lines.pop(0).removeprefix("extra ")) if lines and lines[0].startswith("extra ") else None
     if not lines or not lines[0].startswith("index "):
         raise MalformedError("a proof names the index of its leaf")
     index = parse_decimal(lines.pop(0).removeprefix("index "))

@@ -44,7 +44,17 @@ VERIFIERS = [Verifier.parse(LOG.vkey)]
 
 def receipt_for(envelope: bytes, signed_by: str) -> Receipt:
     salt = bytes(range(16))
-    context = canonical({"release": "web:release-20261122", "principal": "p_7", "key": None})
+    key = next(iter(RECORD_KEYS if signed_by == "service" else PIPELINE_KEYS))
+    context = canonical(
+        {
+            "claims": {},
+            "key": key,
+            "occurred": None,
+            "principal": "p_7",
+            "release": "web:release-20261122",
+            "verification": {"schema": predicate_type_for("validation.result"), "signature": signed_by},
+        }
+    )
     at = datetime(2026, 11, 22, 5, 0, 0, 123456, tzinfo=UTC)
     leaf = Leaf("validation.result", at, at, "p_7", ("s_1",), payload_digest(salt, context, envelope))
     growth = Frontier(0, ()).extend(hashes(5)).frontier.extend([leaf_hash(leaf.encode()), *hashes(2)])
@@ -153,6 +163,10 @@ def test_it_names_the_step_that_any_change_breaks() -> None:
         ({"principal": "p_8"}, 1),
         ({"context": b'{"release": null}'}, 1),
         ({"context": b"x"}, 1),
+        ({"context": b"[]"}, 1),
+        ({"context": SERVICE.context.replace(b"p_7", b"p_8")}, 1),
+        ({"context": SERVICE.context.replace(b'"service"', b'"pipeline"')}, 1),
+        ({"context": b'{"principal":"p_7","verification":7}'}, 1),
         ({"salt": flipped(SERVICE.salt)}, 2),
         ({"context": SERVICE.context.replace(b"release-2026", b"release-2027")}, 2),
         ({"envelope": SERVICE.envelope.replace(b"payload", b"Payload", 1)}, 2),

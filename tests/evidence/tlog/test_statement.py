@@ -40,6 +40,12 @@ def test_it_writes_canonical_json_that_it_reads() -> None:
     )
 
 
+def test_it_writes_subjects_with_further_members_as_they_are() -> None:
+    subject = SUBJECT | {"uri": "https://example.com/site.tar.gz"}
+    data = build_statement(subjects=[subject], predicate_type="t", predicate={})
+    assert json.loads(data)["subject"] == [subject]
+
+
 def test_it_marks_the_older_version_by_its_type() -> None:
     assert parse_statement(statement(_type=STATEMENT_V01)).type == STATEMENT_V01
 
