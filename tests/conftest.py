@@ -80,9 +80,10 @@ def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) 
 
 
 def _stop_appender() -> None:
-    from evidence.ledger import appender
+    from evidence.ledger import appender, store
 
     appender.stop()
+    store.forget_seen_size()  # the next test's log starts over
 
 
 @pytest.fixture
