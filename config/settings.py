@@ -197,6 +197,7 @@ CELERY_BEAT_SCHEDULE = {
     "remind": {"task": "exceptions.tasks.remind", "schedule": REMINDER_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},
+    "tend-artifacts": {"task": "evidence.tasks.tend_artifacts", "schedule": OUTBOX_INTERVAL},
     "send-reports": {"task": "compliance.tasks.send_due_reports", "schedule": OUTBOX_INTERVAL},
 }
 

@@ -1,0 +1,107 @@
+"""System checks: what must hold before the service starts. Each says the fact and the cure."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps.config import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import DatabaseError, connections
+
+from evidence.keys import is_private_file
+
+#: Triggers that migration 0002 makes, by table; each must exist and be ENABLE ALWAYS.
+TRIGGERS = {
+    "evidence_entry": {"entry_append_only", "entry_no_truncate", "entry_in_order"},
+    "evidence_head": {"head_grows", "head_is_filled", "head_stays", "head_no_truncate"},
+    "evidence_note": {"note_in_order", "note_append_only", "note_no_truncate"},
+    "evidence_tile": {"tile_in_order", "tile_append_only", "tile_no_truncate"},
+    "evidence_payload": {"payload_guard", "payload_no_truncate"},
+    "evidence_hold": {"hold_release", "hold_stays"},
+    "evidence_holditem": {"holditem_stays"},
+    "evidence_artifact": {"artifact_guard"},
+}
+
+
+@register(Tags.security)
+def secret_is_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if len(settings.SECRET_KEY) >= 32:
+        return []
+    return [
+        Error(
+            "SECRET_KEY is missing or shorter than 32 characters.",
+            hint="Set it to a random string.",
+            id="evidence.E001",
+        )
+    ]
+
+
+@register(Tags.security)
+def keys_are_private(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for variable, path in (("LOG_KEY", settings.LOG_KEY_FILE), ("RECORD_KEY", settings.RECORD_KEY_FILE)):
+        if not os.environ.get(variable) and os.path.exists(path) and not is_private_file(path):
+            found.append(Error(f"Others can read {path}.", hint=f"chmod 600 {path}", id="evidence.E002"))
+    return found
+
+
+@register(Tags.database)
+def runtime_role_is_narrow(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """The role of the `default` database must own no table: an owner can disable triggers."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT to_regclass('public.evidence_head')")
+            if cursor.fetchone() == (None,):
+                return []  # not migrated yet
+            cursor.execute(
+                "SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace"
+                " AND c.relkind IN ('r', 'p') AND pg_has_role(current_user, c.relowner, 'USAGE')"
+            )
+            (owned,) = cursor.fetchone()
+            cursor.execute(
+                "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+                " WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND c.relnamespace = 'public'::regnamespace"
+            )
+            present = set(cursor.fetchall())
+            cursor.execute(
+                "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+                " WHERE i.inhparent = 'public.evidence_entry'::regclass"
+            )
+            partitions = [name for (name,) in cursor.fetchall()]
+    except DatabaseError as error:
+        return [
+            Error(
+                f"The database does not answer: {error}",
+                hint="Start PostgreSQL, check DATABASE_URL.",
+                id="evidence.E003",
+            )
+        ]
+    wanted = TRIGGERS | dict.fromkeys(partitions, TRIGGERS["evidence_entry"])
+    missing = sorted((table, name) for table, names in wanted.items() for name in names if (table, name) not in present)
+    return _findings(owned, missing)
+
+
+def _findings(owned: int, missing: list[tuple[str, str]]) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if owned:
+        found.append(
+            Error(
+                f"The role in DATABASE_URL owns {owned} tables, or can become their owner: it could switch triggers off.",
+                hint="Use a role of its own for the service; migrations use OWNER_DATABASE_URL.",
+                id="evidence.E004",
+            )
+        )
+    for table, name in missing:
+        found.append(
+            Error(
+                f"Trigger {name} of {table} is missing or disabled: the ledger is not guarded.",
+                hint=f"As the owner: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name} (migration 0002 makes it).",
+                id="evidence.E005",
+            )
+        )
+    return found

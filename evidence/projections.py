@@ -14,6 +14,7 @@ from evidence.kinds import load as load_kinds
 from evidence.ledger.draft import Recorded
 from evidence.models import Approval, Hold, HoldItem, Record, Release, System
 from evidence.tlog.canonical import canonical
+from evidence.tlog.leaf import Leaf
 
 Project = Callable[[Recorded], None]
 #: Called with the index of a record whose payload goes: erase what was derived from it.
@@ -84,6 +85,18 @@ def record_row(record: Recorded) -> Record:
     )
 
 
+def bare_row(index: int, leaf: Leaf) -> Record:
+    """The row of a record of which only the leaf is left: what `retention.disposed` leaves of it."""
+    return Record(
+        index=index,
+        kind=leaf.kind,
+        at=leaf.at,
+        occurred=leaf.occurred,
+        principal=leaf.by,
+        scope=list(leaf.scope),
+    )
+
+
 # -- the evidence app's own ---------------------------------------------------------------------------------------
 
 
@@ -139,7 +152,7 @@ def _manifest(record: Recorded) -> None:
 
 
 def manifest_digest(record: Recorded) -> str:
-    """The digest that approvals name: of the manifest's canonical predicate, so that it does not hang on a signature."""
+    """The digest that approvals name: of the canonical predicate, so that it does not hang on a signature."""
     return "sha256:" + hashlib.sha256(canonical(record.body)).hexdigest()
 
 
@@ -207,5 +220,11 @@ def _disposed(record: Recorded) -> None:
     for row in Record.objects.filter(index__in=record.body["records"]):
         forget(row.index, row.kind)
     Record.objects.filter(index__in=record.body["records"]).update(
-        disposed_by=record.index, release=None, subjects=[], outcome=None, facts={}, signed_by=None
+        disposed_by=record.index,
+        release=None,
+        subjects=[],
+        outcome=None,
+        facts={},
+        signed_by=None,
+        withdrawn_by=None,
     )

@@ -34,7 +34,7 @@ def classes() -> dict[str, dict[str, Any]]:
 
 
 def retain_until(retention_class: str, received: datetime) -> datetime:
-    """The end of retention for something received then; the day is clamped to the month's last (31 Jan + P13M = 28 Feb)."""
+    """The end of retention for something received then; the day is clamped (31 January + P13M is 28 February)."""
     try:
         period = classes()[retention_class]["period"]
     except KeyError:

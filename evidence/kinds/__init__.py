@@ -1,7 +1,7 @@
 """Evidence kinds: what may be recorded, as data (R2.3).
 
 A kind is one YAML file: its predicate type, JSON Schema, retention class, who may post it, what its outcome and
-facts are. Built-in kinds lie beside this module; a company adds its own in ``<folder>/kinds/*.yaml`` of
+facts are. Built-in kinds lie in each app's ``kinds`` folder; a company adds its own in ``<folder>/kinds/*.yaml`` of
 ``PROOFTRAIL_DATA_PATHS``. A version never changes: another schema or other facts make a new version, whose
 predicate type ends in it (``:v2``), so that old records are read as they were written.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import jsonschema_rs
 import yaml
+from django.apps import apps
 from django.conf import settings
 
 from config.errors import InvalidError
 from evidence.tlog.canonical import canonical
 
-BUILT_IN = Path(__file__).parent
 POSTERS = frozenset({"pipeline", "person"})
 
 
@@ -113,8 +113,8 @@ class Kinds:
 
 
 def yaml_files(folder: str) -> list[Path]:
-    """Built-in and company YAML files below `folder` (``kinds``, ``policies``, ``controls``), in load order."""
-    roots = [BUILT_IN.parent / folder, *(root / folder for root in settings.DATA_PATHS)]
+    """YAML files below `folder` (``kinds``, ``policies``, ``controls``): of each app, then of the company."""
+    roots = [*(Path(app.path) / folder for app in apps.get_app_configs()), *(p / folder for p in settings.DATA_PATHS)]
     return [path for root in roots for path in sorted(root.glob("*.yaml"))]
 
 

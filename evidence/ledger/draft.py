@@ -30,6 +30,12 @@ class Idempotency:
     def of(cls, key: str, *, method: str, path: str, body: bytes) -> "Idempotency":
         return cls(_mac(b"key", key.encode()), _mac(b"request", method.encode(), path.encode(), body))
 
+    @classmethod
+    def of_envelope(cls, *, method: str, path: str, body: bytes) -> "Idempotency":
+        """A signed envelope without a key is keyed by itself: sent again, it is the same record."""
+        request = _mac(b"request", method.encode(), path.encode(), body)
+        return cls(_mac(b"envelope", request), request)
+
 
 def _mac(*parts: bytes) -> bytes:
     mac = hmac.new(settings.SECRET_KEY.encode(), digestmod=hashlib.sha256)

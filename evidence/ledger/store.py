@@ -18,7 +18,6 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.utils import InternalError
 
 from config.errors import (
-    ConflictError,
     ForbiddenError,
     GoneError,
     InvalidError,
@@ -30,7 +29,7 @@ from evidence.keys import log_signer
 from evidence.ledger import reader
 from evidence.ledger.draft import Draft, Placed, Recorded
 from evidence.models import Idempotency as IdempotencyRow
-from evidence.models import Note, Payload, Tile, Token, User
+from evidence.models import Note, Payload, Tile
 from evidence.tlog.checkpoint import Checkpoint
 from evidence.tlog.leaf import Leaf, payload_digest
 from evidence.tlog.merkle import Frontier, leaf_hash, tree_root
@@ -228,22 +227,35 @@ def _repeated_in_batch(drafts: Sequence[Draft], outcomes: dict[int, Outcome], re
 def _recheck_credentials(
     drafts: Sequence[Draft], at: datetime, outcomes: dict[int, Outcome], replays: dict[int, int]
 ) -> None:
-    """Revocation is immediate: what authenticated the request must still do so inside the transaction."""
-    asked = {draft.actor.credential for draft in drafts if draft.actor.credential is not None}
-    if not asked:
+    """Revocation is immediate: what authenticated or signed must still be valid inside the transaction."""
+    asked = [_credentials(draft) for draft in drafts]
+    if not any(asked):
         return
-    tokens = {value for kind, value in asked if kind == "token"}
-    people = {value for kind, value in asked if kind == "user"}
-    valid: set[tuple[str, str]] = set()
-    if tokens:
-        valid |= {("token", pk) for pk in Token.objects.usable(at).filter(pk__in=tokens).values_list("pk", flat=True)}
-    if people:
-        active = User.objects.filter(uid__in=people, is_active=True)
-        valid |= {("user", uid) for uid in active.values_list("uid", flat=True)}
-    for position, draft in enumerate(drafts):
-        if draft.actor.credential is not None and draft.actor.credential not in valid:
+    ids = {kind: [value for one in asked for k, value in one if k == kind] for kind in ("token", "user", "key")}
+    with connection.cursor() as cursor:
+        cursor.execute(_VALID_CREDENTIALS, {**ids, "at": at})
+        valid = set(cursor.fetchall())
+    for position, wanted in enumerate(asked):
+        if not wanted <= valid:
             replays.pop(position, None)
-            outcomes[position] = ForbiddenError("The token or account was revoked.", code="credential_revoked")
+            outcomes[position] = ForbiddenError(
+                "The token, account or key was revoked or has expired.", code="credential_revoked"
+            )
+
+
+_VALID_CREDENTIALS = """
+SELECT 'token', t.id FROM evidence_token t
+  LEFT JOIN evidence_user u ON u.id = t.user_id LEFT JOIN evidence_pipeline p ON p.id = t.pipeline_id
+  WHERE t.id = ANY(%(token)s) AND t.revoked_at IS NULL AND t.expires_at > %(at)s AND coalesce(u.is_active, p.is_active)
+UNION ALL SELECT 'user', uid FROM evidence_user WHERE uid = ANY(%(user)s) AND is_active
+UNION ALL SELECT 'key', key_id FROM evidence_pipelinekey
+  WHERE key_id = ANY(%(key)s) AND valid_from <= %(at)s AND (valid_until IS NULL OR valid_until > %(at)s)
+"""
+
+
+def _credentials(draft: Draft) -> set[tuple[str, str]]:
+    found = {draft.actor.credential} if draft.actor.credential is not None else set()
+    return found | ({("key", draft.key)} if draft.signed_by == "pipeline" else set())
 
 
 # -- 4. records --------------------------------------------------------------------------------------------------------
@@ -292,7 +304,8 @@ def _flush(batch: _Batch) -> None:
             [batch.size, growth.root, b"".join(growth.frontier.hashes), batch.at],
         )
         cursor.execute(
-            'INSERT INTO evidence_entry ("index", leaf, leaf_hash) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])',
+            'INSERT INTO evidence_entry ("index", leaf, leaf_hash)'
+            " SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])",
             [
                 [row.index for row in rows],
                 [row.leaf_bytes for row in rows],
@@ -387,6 +400,3 @@ def _tile_hashes(level: int, number: int) -> bytes:
 def tile_root(hashes: bytes) -> bytes:
     """The root of the perfect subtree that a full tile covers."""
     return tree_root([hashes[i : i + 32] for i in range(0, len(hashes), 32)])
-
-
-__all__ = ["ConflictError", "Outcome", "forget_seen_size", "write"]

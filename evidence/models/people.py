@@ -138,6 +138,11 @@ class Pipeline(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_authenticated(self) -> bool:
+        """A pipeline reaches a view only through its token."""
+        return True
+
 
 class PipelineKey(models.Model):
     """A public Ed25519 key under which a pipeline's own signatures count."""
@@ -159,7 +164,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 
 class Token(models.Model):
-    """A bearer token ``pt_<id>_<secret>``; only the SHA-256 of the secret is kept (256 random bits need no stretching)."""
+    """A bearer token ``pt_<id>_<secret>``. Only the secret's SHA-256 is kept: 256 random bits need no stretching."""
 
     id = models.CharField(primary_key=True, max_length=20)
     secret_hash = models.BinaryField()

@@ -1,0 +1,144 @@
+"""RFC 9457 problem+json: one handler for every error that leaves the API."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from config import errors
+
+logger = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:prooftrail:problem:"
+
+#: Category to status and title; `code` says more than either.
+STATUS: list[tuple[type[errors.ProoftrailError], int, str]] = [
+    (errors.TooLargeError, 413, "Too large"),
+    (errors.InvalidError, 422, "Not acceptable as evidence"),
+    (errors.ForbiddenError, 403, "Not allowed"),
+    (errors.MissingError, 404, "Not found"),
+    (errors.ConflictError, 409, "Not possible in this state"),
+    (errors.GoneError, 410, "Disposed of"),
+    (errors.UnavailableError, 503, "Try again later"),
+]
+#: Codes whose status differs from their category's.
+STATUS_OF_CODE = {
+    "json_malformed": 400,
+    "json_duplicate_key": 400,
+    "token_invalid": 401,
+    "not_authenticated": 401,
+    "media_type_unsupported": 415,
+    "rate_limited": 429,
+}
+
+
+def body(*, status: int, code: str, title: str, detail: str, where: str | None = None, **extra: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    found = {"type": TYPE_PREFIX + code, "title": title, "status": status, "code": code, "detail": detail}
+    return found | ({"where": where} if where else {}) | extra
+
+
+def describe(error: errors.ProoftrailError) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, document and headers of a domain error."""
+    status, title = next(((s, t) for category, s, t in STATUS if isinstance(error, category)), (422, "Refused"))
+    status = STATUS_OF_CODE.get(error.code, status)
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.UnavailableError) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
+    document = body(status=status, code=error.code, title=title, detail=error.detail, where=error.where, **error.extra)
+    return status, document, headers
+
+
+def respond(error: errors.ProoftrailError) -> JsonResponse:
+    """A domain error as a plain Django response (for views outside DRF)."""
+    status, document, headers = describe(error)
+    return JsonResponse(document, status=status, headers=headers, content_type=MEDIA_TYPE)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's EXCEPTION_HANDLER. None lets Django answer 500, see `server_error`."""
+    if isinstance(error, errors.ProoftrailError):
+        status, document, headers = describe(error)
+    elif isinstance(error, drf.APIException | Http404 | PermissionDenied):
+        status, document, headers = _from_drf(error)
+    elif hasattr(error, "code") and type(error).__module__.startswith("evidence.tlog"):
+        document = body(
+            status=422, code=str(error.code), title="Malformed", detail=str(error), where=getattr(error, "path", None)
+        )
+        status, headers = 422, {}
+    else:
+        return None
+    set_rollback()
+    return Response(document, status=status, headers=headers, content_type=MEDIA_TYPE)
+
+
+def _from_drf(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    if isinstance(error, Http404):
+        error = drf.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = drf.PermissionDenied()
+    assert isinstance(error, drf.APIException)
+    status, headers = error.status_code, {}
+    if isinstance(error, drf.ValidationError):
+        document = body(
+            status=422,
+            code="invalid",
+            title="Not acceptable",
+            detail=_first_message(error.detail),
+            errors=_flatten(error.detail),
+        )
+        return 422, document, {}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
+    if isinstance(error, drf.Throttled) and error.wait:
+        headers["Retry-After"] = str(int(error.wait) + 1)
+    code = str(getattr(error.detail, "code", None) or error.default_code)
+    code = {"permission_denied": "forbidden", "unsupported_media_type": "media_type_unsupported"}.get(code, code)
+    return status, body(status=status, code=code, title=error.default_detail, detail=str(error.detail)), headers
+
+
+def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:
+    """Every message of a serializer with the path of its member."""
+    if isinstance(detail, dict):
+        return [
+            row
+            for name, value in detail.items()
+            for row in _flatten(value, where if name == "non_field_errors" else f"{where}.{name}")
+        ]
+    if isinstance(detail, list):
+        if all(not isinstance(item, dict | list) for item in detail):
+            return [
+                {"where": where, "code": str(getattr(item, "code", "invalid")), "detail": str(item)} for item in detail
+            ]
+        return [row for place, item in enumerate(detail) for row in _flatten(item, f"{where}[{place}]")]
+    return [{"where": where, "code": str(getattr(detail, "code", "invalid")), "detail": str(detail)}]
+
+
+def _first_message(detail: Any) -> str:
+    rows = _flatten(detail)
+    return f"{rows[0]['where']}: {rows[0]['detail']}" if rows else "The input is not acceptable."
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Django's handler400 for the API."""
+    return respond(errors.InvalidError("The request is not acceptable.", code="bad_request"))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Django's handler404 below /api/."""
+    return respond(errors.MissingError(f"There is nothing at {request.path}. See /api/v1/docs.", code="not_found"))
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Django's handler500: no detail leaves the server."""
+    document = body(
+        status=500,
+        code="internal_error",
+        title="Internal error",
+        detail="The request failed on our side. Nothing of it is half-written; retry with the same Idempotency-Key.",
+    )
+    return JsonResponse(document, status=500, content_type=MEDIA_TYPE)

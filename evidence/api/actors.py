@@ -1,0 +1,35 @@
+"""From a request to what the ledger wants to know: who acts, under which credential, with which idempotency key."""
+
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from config.api.parsers import raw_body
+from config.errors import InvalidError
+from evidence.ledger import Actor, Idempotency
+from evidence.models import Token, User
+from evidence.people import Principal
+
+
+def actor(principal: Principal, token: Token | None = None) -> Actor:
+    """Who acts: a token's owner under that token, or a person under their session."""
+    return Actor(principal.uid, ("token", token.pk) if token is not None else ("user", principal.uid))
+
+
+def actor_of(request: Request) -> Actor:
+    return actor(request.user, request.auth if isinstance(request.auth, Token) else None)
+
+
+def actor_for(user: User) -> Actor:
+    """A person acting in the admin."""
+    return actor(user)
+
+
+def idempotency_of(request: Request | HttpRequest) -> Idempotency | None:
+    """The request's Idempotency-Key with the request itself, as HMACs. Raises ``idempotency_key_invalid``."""
+    plain = request._request if isinstance(request, Request) else request
+    key = plain.META.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not all("!" <= char <= "~" for char in key):
+        raise InvalidError("Idempotency-Key is 1 to 255 visible ASCII characters.", code="idempotency_key_invalid")
+    return Idempotency.of(key, method=plain.method or "", path=plain.get_full_path(), body=raw_body(plain))

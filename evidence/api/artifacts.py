@@ -1,0 +1,116 @@
+"""Artifacts: announce, upload by presigned PUT, confirm."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.errors import InvalidError
+from evidence import artifacts
+from evidence.api.permissions import PipelineOrPeople
+from evidence.models import Artifact, System
+from evidence.people import find_system, visible_systems
+from evidence.tasks import check_artifact
+
+
+class ArtifactOut(serializers.Serializer[Artifact]):
+    sha256 = serializers.CharField()
+    size = serializers.IntegerField()
+    name = serializers.CharField()
+    media_type = serializers.CharField()
+    system = serializers.CharField(source="system.name")
+    state = serializers.CharField()
+    refusal = serializers.CharField()
+    retain_until = serializers.DateTimeField()
+    locked_until = serializers.DateTimeField(allow_null=True)
+    version_id = serializers.CharField()
+    key = serializers.CharField()
+
+
+def _system(request: Request, name: str | None) -> System:
+    allowed = visible_systems(request.user)
+    if name is None:
+        if allowed is not None and len(allowed) == 1:
+            return System.objects.get(pk=allowed[0])
+        raise InvalidError("Name the system.", code="system_required", where="$.system")
+    system = find_system(name)
+    if allowed is not None and system.pk not in allowed:
+        return find_system("")  # the same answer as for one that does not exist
+    return system
+
+
+class ArtifactList(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    class Input(serializers.Serializer[Any]):
+        sha256 = serializers.RegexField(r"^[0-9a-f]{64}$")
+        size = serializers.IntegerField(min_value=0)
+        name = serializers.RegexField(r"^[^\x00-\x1f]{1,255}$")
+        system = serializers.CharField(required=False)
+        media_type = serializers.RegexField(
+            r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$", default="application/octet-stream"
+        )
+        kind = serializers.CharField(default="deploy.manifest", help_text="Kind of the record that will name it")
+
+    @extend_schema(
+        operation_id="artifacts_announce",
+        request=Input,
+        responses={
+            201: inline_serializer(
+                "ArtifactAnnounced", {"artifact": ArtifactOut(), "upload": serializers.DictField(allow_null=True)}
+            )
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Announce a file; PUT its bytes to `upload.url` with exactly `upload.headers`, then confirm.
+
+        `upload` is null where this system holds the confirmed file already.
+        """
+        data = self.Input(data=request.data)
+        data.is_valid(raise_exception=True)
+        values = data.validated_data
+        artifact = artifacts.announce(
+            principal=request.user,
+            system=_system(request, values.get("system")),
+            sha256=values["sha256"],
+            size=values["size"],
+            name=values["name"],
+            media_type=values["media_type"],
+            kind=artifacts.kind_for_upload(values["kind"]),
+            limit=settings.MAX_ARTIFACT_BYTES,
+        )
+        upload = artifacts.presigned_put(artifact) if artifact.state == Artifact.INCOMING else None
+        return Response({"artifact": ArtifactOut(artifact).data, "upload": upload}, status=201)
+
+
+class ArtifactDetail(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(operation_id="artifacts_retrieve", responses=ArtifactOut)
+    def get(self, request: Request, sha256: str) -> Response:
+        """One artifact and its state; `system` as query parameter where you see several."""
+        artifact = artifacts.find(_system(request, request.query_params.get("system")), sha256)
+        return Response({"artifact": ArtifactOut(artifact).data})
+
+
+class ArtifactConfirm(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(
+        operation_id="artifacts_confirm",
+        request=inline_serializer("ArtifactConfirmIn", {"system": serializers.CharField(required=False)}),
+        responses={200: ArtifactOut, 202: ArtifactOut},
+    )
+    def post(self, request: Request, sha256: str) -> Response:
+        """Check the uploaded bytes and put them under lock: 200, or 202 while the worker reads a large file."""
+        name = request.data.get("system") if isinstance(request.data, dict) else None
+        artifact = artifacts.begin_check(artifacts.find(_system(request, name), sha256))
+        if artifact.state == Artifact.CHECKING:
+            transaction.on_commit(lambda: check_artifact.delay(artifact.pk), robust=True)
+        status = 200 if artifact.state == Artifact.CONFIRMED else 202
+        return Response({"artifact": ArtifactOut(artifact).data}, status=status)

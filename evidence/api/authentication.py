@@ -1,0 +1,68 @@
+"""Who sends a request: a bearer token (pipeline or person), or a session (person). Nothing else counts (R4.6)."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework import authentication as drf
+from rest_framework.request import Request
+
+from config.errors import InvalidError
+from evidence.models import Token
+from evidence.people import Principal
+
+
+def _refuse() -> InvalidError:
+    # One answer for unknown, wrong, expired and revoked: it tells a guesser nothing.
+    return InvalidError(
+        "The token is unknown, expired or revoked. Ask an administrator for a new one.", code="token_invalid"
+    )
+
+
+def resolve_token(text: str) -> Token:
+    """The usable token for ``pt_<id>_<secret>``. Raises InvalidError ``token_invalid`` (401)."""
+    prefix, _, rest = text.partition("_")
+    token_id, _, secret = rest.partition("_")
+    if prefix != "pt" or not secret or len(text) > 200 or not text.isascii():
+        raise _refuse()
+    token = Token.objects.usable(timezone.now()).select_related("user", "pipeline").filter(pk=token_id).first()
+    presented = hashlib.sha256(secret.encode()).digest()
+    if token is None or not hmac.compare_digest(presented, bytes(token.secret_hash)):
+        raise _refuse()
+    return token
+
+
+def principal_of(token: Token) -> Principal:
+    """The person or pipeline a token belongs to (the database requires exactly one)."""
+    owner = token.user or token.pipeline
+    if owner is None:
+        raise _refuse()
+    return owner
+
+
+def bearer(request: HttpRequest) -> str | None:
+    """The bearer token of a request, or None without one."""
+    scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if not scheme:
+        return None
+    if scheme.lower() != "bearer" or not text.strip():
+        raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="token_invalid")
+    return str(text.strip())
+
+
+class TokenAuthentication(drf.BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Any, Token] | None:
+        text = bearer(request._request)
+        if text is None:
+            return None
+        token = resolve_token(text)
+        return principal_of(token), token
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="prooftrail"'
+
+
+class SessionAuthentication(drf.SessionAuthentication):
+    """A person's session; unsafe methods need the CSRF token."""

@@ -1,0 +1,20 @@
+"""The answer to a write: what was made, and the receipt that proves it."""
+
+import json
+from typing import Any
+
+from rest_framework.response import Response
+
+from evidence.ledger import Placed
+
+
+def receipt_of(placed: Placed) -> dict[str, Any]:
+    """The receipt as an object inside a larger answer."""
+    found: dict[str, Any] = json.loads(placed.receipt())
+    return found
+
+
+def answer(placed: Placed, *, status: int = 201, **parts: Any) -> Response:
+    """``{<part>: …, "receipt": …}``; a replay says so in ``Idempotency-Replayed``."""
+    headers = {"Idempotency-Replayed": "true"} if placed.replayed else {}
+    return Response(parts | {"receipt": receipt_of(placed)}, status=status, headers=headers)

@@ -1,0 +1,265 @@
+"""POST and GET records, and their proofs."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.api import problem
+from config.api.pagination import CursorPagination
+from config.api.parsers import parse_json, raw_body
+from config.api.times import parse_time
+from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError, UnavailableError
+from evidence import records
+from evidence.api import actors
+from evidence.api.authentication import bearer, principal_of, resolve_token
+from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
+from evidence.kinds import load as load_kinds
+from evidence.ledger import Idempotency, append, reader
+from evidence.models import Note, Payload, Record
+from evidence.people import Principal, display_names, visible_systems
+from evidence.tlog import b64
+from evidence.tlog.errors import TlogError
+from evidence.tlog.leaf import format_time
+from evidence.tlog.tlog_proof import format_proof
+
+DSSE = "application/vnd.dsse.envelope.v1+json"
+LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
+_in_flight = threading.Semaphore(settings.MAX_REQUESTS_IN_FLIGHT)
+
+
+@csrf_exempt
+def collection(request: HttpRequest) -> HttpResponse:
+    """``/api/v1/records``: a plain view for POST (speed, docs/performance.md), the API's list for GET."""
+    if request.method != "POST":
+        response: HttpResponse = _LIST(request)
+        return response
+    # Admission is counted before the body is read: a service that is full says so at once (R4.2).
+    if not _in_flight.acquire(blocking=False):
+        return problem.respond(UnavailableError("The service is busy. Retry with the same key.", code="busy"))
+    try:
+        return _post(request)
+    except ProoftrailError as error:
+        return problem.respond(error)
+    except TlogError as error:
+        code = "envelope_malformed" if error.code == "malformed" else error.code
+        return problem.respond(InvalidError(str(error), code=code, where=getattr(error, "path", None)))
+    finally:
+        _in_flight.release()
+
+
+def _post(request: HttpRequest) -> HttpResponse:
+    text = bearer(request)
+    if text is None:
+        raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
+    token = resolve_token(text)
+    principal = principal_of(token)
+    if not token_has_scope(token, "records:write"):
+        raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
+    actor, idempotency = actors.actor(principal, token), actors.idempotency_of(request)
+    body = raw_body(request)
+    media_type = (request.content_type or "").lower()
+    if media_type == DSSE:
+        path = request.get_full_path()
+        draft = records.signed_draft(
+            body,
+            principal=principal,
+            actor=actor,
+            release=request.GET.get("release"),
+            system=request.GET.get("system"),
+            occurred_at=request.GET.get("occurred_at"),
+            idempotency=idempotency or Idempotency.of_envelope(method="POST", path=path, body=body),
+        )
+    elif media_type == "application/json":
+        draft = records.plain_draft(parse_json(body), principal=principal, actor=actor, idempotency=idempotency)
+    else:
+        raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
+    placed = append(draft)
+    headers = {"Location": f"/api/v1/records/{placed.index}"}
+    if placed.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return HttpResponse(placed.receipt(), content_type="application/json", status=201, headers=headers)
+
+
+def row(record: Record, names: dict[str, str]) -> dict[str, Any]:
+    """A record in a list."""
+    late = record.at - record.occurred
+    return {
+        "index": record.index,
+        "kind": record.kind,
+        "at": format_time(record.at),
+        "occurred": format_time(record.occurred),
+        "timeliness": "backfilled" if late > BACKFILLED else "recorded_later" if late > LATER else "on_time",
+        "recorded_later_seconds": int(late.total_seconds()),
+        "principal": {"id": record.principal, "name": names.get(record.principal, record.principal)},
+        "release": record.release,
+        "subjects": record.subjects,
+        "outcome": record.outcome,
+        "facts": record.facts,
+        "signed_by": record.signed_by,
+        "withdrawn_by": record.withdrawn_by,
+        "disposed_by": record.disposed_by,
+    }
+
+
+def visible_records(principal: Principal) -> QuerySet[Record]:
+    """Records that a principal may see."""
+    return Record.objects.in_systems(visible_systems(principal))
+
+
+class RecordList(APIView):
+    """Search records: newest first."""
+
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(
+        operation_id="records_list",
+        parameters=[
+            OpenApiParameter(name, OpenApiTypes.STR, description=text)
+            for name, text in {
+                "kind": "Kind, as in deploy.manifest",
+                "release": "Release id, as in netlify-trading:release-20260312",
+                "subject": "Digest of a subject, as in sha256:<hex>",
+                "principal": "Opaque id of who recorded it",
+                "outcome": "Outcome that the record states",
+                "from": "Occurred at or after (RFC 3339 with offset)",
+                "to": "Occurred before (RFC 3339 with offset)",
+                "cursor": "From `next` or `previous`",
+                "limit": "Rows a page, at most 500",
+            }.items()
+        ],
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        if not token_has_scope(request.auth, "records:read"):
+            raise ForbiddenError("The token's scopes do not include records:read.", code="scope_missing")
+        found = visible_records(request.user)
+        for name, lookup in {
+            "kind": "kind",
+            "release": "release",
+            "principal": "principal",
+            "outcome": "outcome",
+        }.items():
+            if value := request.query_params.get(name):
+                found = found.filter(**{lookup: value})
+        if subject := request.query_params.get("subject"):
+            found = found.filter(subjects__contains=[subject])
+        if start := request.query_params.get("from"):
+            found = found.filter(occurred__gte=parse_time(start, "from"))
+        if end := request.query_params.get("to"):
+            found = found.filter(occurred__lt=parse_time(end, "to"))
+        pages = CursorPagination()
+        page = pages.paginate_queryset(found, request, view=self) or []
+        names = display_names(record.principal for record in page)
+        return pages.get_paginated_response([row(record, names) for record in page])
+
+
+_LIST = RecordList.as_view()
+
+
+def visible_record(request: Request, index: int) -> Record:
+    """Raises MissingError ``record_unknown``."""
+    record = visible_records(request.user).filter(pk=index).first()
+    if record is None:
+        raise MissingError(f"There is no record {index}.", code="record_unknown")
+    return record
+
+
+class RecordDetail(APIView):
+    """One record with everything that can be checked about it."""
+
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(operation_id="records_retrieve", responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request, index: int) -> Response:
+        record = visible_record(request, index)
+        stored = reader.get(index)
+        found = row(record, display_names([record.principal])) | {"leaf": b64.encode(stored.leaf_bytes)}
+        if stored.envelope is None or stored.context is None or stored.salt is None:
+            return Response(found | {"disposed": True})
+        payload = Payload.objects.only("retain_until", "retention_class").get(pk=index)
+        recorded = stored.recorded
+        return Response(
+            found
+            | {
+                "disposed": False,
+                "envelope": b64.encode(stored.envelope),
+                "context": b64.encode(stored.context),
+                "salt": b64.encode(stored.salt),
+                "verification": recorded.context["verification"] | {"key": recorded.context["key"]},
+                "predicate_type": recorded.statement.predicate_type,
+                "body": recorded.body,
+                "retention_class": payload.retention_class,
+                "retain_until": format_time(payload.retain_until),
+            }
+        )
+
+
+class RecordProof(APIView):
+    """The inclusion proof of a record, also of one that was disposed of."""
+
+    permission_classes = [opens_to(*INSIDE, "auditor", pipelines=True)]
+
+    @extend_schema(
+        operation_id="records_proof",
+        parameters=[OpenApiParameter("size", OpenApiTypes.INT, description="Tree size of a signed checkpoint")],
+        responses={(200, "text/plain"): OpenApiTypes.STR},
+    )
+    def get(self, request: Request, index: int) -> HttpResponse:
+        visible_record(request, index)
+        note = self._note(request.query_params.get("size"), index)
+        hashes = reader.inclusion(index, note.size)
+        if "application/json" in request.headers.get("Accept", ""):
+            return Response(
+                {
+                    "index": index,
+                    "size": note.size,
+                    "hashes": [b64.encode(item) for item in hashes],
+                    "checkpoint": note.text,
+                }
+            )
+        return HttpResponse(format_proof(index, hashes, note.text), content_type="text/plain; charset=utf-8")
+
+    def _note(self, size: str | None, index: int) -> Note:
+        if size is None:
+            return reader.latest_note() or reader.note_for(index)
+        if not size.isdecimal() or len(size) > 18:
+            raise InvalidError("size is a tree size.", code="invalid", where="size")
+        note = Note.objects.filter(size=int(size)).first()
+        if note is None or note.size <= index:
+            raise MissingError(f"No signed checkpoint of size {size} covers record {index}.", code="checkpoint_unknown")
+        return note
+
+
+class KindList(APIView):
+    """The evidence kinds of this installation with their JSON Schemas."""
+
+    permission_classes = [opens_to(*INSIDE, "auditor", pipelines=True)]
+
+    @extend_schema(operation_id="kinds_list", responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        loaded = load_kinds()
+        return Response(
+            {
+                "revision": loaded.revision,
+                "kinds": [
+                    {
+                        "kind": kind.name,
+                        "title": kind.title,
+                        "predicate_types": kind.predicate_types,
+                        "retention": kind.retention,
+                        "posted_by": sorted(kind.posted_by),
+                        "schema": kind.schema,
+                    }
+                    for kind in loaded.by_name.values()
+                ],
+            }
+        )

@@ -1,0 +1,178 @@
+"""Releases: open, list, look, timeline, approve."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.api.pagination import CursorPagination
+from evidence import records
+from evidence.api.actors import actor_of, idempotency_of
+from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
+from evidence.api.receipts import answer
+from evidence.api.records import row
+from evidence.ledger import append
+from evidence.models import Approval, Record, Release
+from evidence.people import display_names, visible_systems
+from evidence.releases import approve, current_approvals
+from evidence.tlog.leaf import format_time
+
+
+class ApprovalOut(serializers.Serializer[Approval]):
+    index = serializers.IntegerField()
+    role = serializers.CharField()
+    decision = serializers.CharField()
+    person = serializers.CharField()
+    comment = serializers.CharField()
+    manifest_digest = serializers.CharField()
+    stale = serializers.BooleanField(source="is_stale")
+    at = serializers.DateTimeField()
+
+
+class ReleaseOut(serializers.Serializer[Release]):
+    id = serializers.CharField()
+    system = serializers.CharField(source="system.name")
+    tag = serializers.CharField()
+    type = serializers.CharField()
+    state = serializers.CharField()
+    ticket_id = serializers.CharField()
+    ticket_url = serializers.CharField()
+    dashboards = serializers.JSONField()
+    captain = serializers.CharField()
+    commander = serializers.CharField()
+    surfaces = serializers.ListField(child=serializers.CharField())
+    window = serializers.SerializerMethodField()
+    opened_by = serializers.IntegerField()
+    opened_at = serializers.DateTimeField()
+    ended_by = serializers.IntegerField(allow_null=True)
+    manifest_index = serializers.IntegerField(allow_null=True)
+    manifest_digest = serializers.CharField(allow_null=True)
+
+    def get_window(self, release: Release) -> dict[str, str] | None:
+        if release.window_from is None or release.window_to is None:
+            return None
+        return {"from": format_time(release.window_from), "to": format_time(release.window_to)}
+
+
+def _visible(request: Request, release_id: str) -> Release:
+    return records.find_release(release_id, visible_systems(request.user))
+
+
+class ReleaseList(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(operation_id="releases_list", responses=ReleaseOut(many=True))
+    def get(self, request: Request) -> Response:
+        """Releases, newest first; filters `system`, `state`, `tag`."""
+        found = Release.objects.in_systems(visible_systems(request.user)).select_related("system")
+        for name, lookup in {"system": "system__name", "state": "state", "tag": "tag"}.items():
+            if value := request.query_params.get(name):
+                found = found.filter(**{lookup: value})
+        pages = CursorPagination()
+        pages.ordering = "-opened_by"
+        page = pages.paginate_queryset(found, request, view=self)
+        return pages.get_paginated_response(ReleaseOut(page, many=True).data)
+
+    @extend_schema(
+        operation_id="releases_open",
+        request=inline_serializer(
+            "ReleaseIn",
+            {
+                "system": serializers.CharField(),
+                "tag": serializers.CharField(),
+                "type": serializers.ChoiceField(["regular", "hotfix"]),
+                "ticket_id": serializers.CharField(),
+                "ticket_url": serializers.URLField(),
+                "captain": serializers.CharField(),
+                "commander": serializers.CharField(required=False),
+                "dashboards": serializers.ListField(required=False),
+                "surfaces": serializers.ListField(child=serializers.CharField(), required=False),
+                "window": serializers.DictField(required=False),
+            },
+        ),
+        responses={
+            201: inline_serializer("ReleaseOpened", {"release": ReleaseOut(), "receipt": serializers.DictField()})
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Open a release (R1.1, R1.11): a `release.opened` record."""
+        draft = records.plain_draft(
+            {"kind": "release.opened", "body": request.data},
+            principal=request.user,
+            actor=actor_of(request),
+            idempotency=idempotency_of(request),
+        )
+        placed = append(draft)
+        release = Release.objects.select_related("system").get(opened_by=placed.index)
+        return answer(placed, release=ReleaseOut(release).data)
+
+
+class ReleaseDetail(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(operation_id="releases_retrieve", responses=ReleaseOut)
+    def get(self, request: Request, release_id: str) -> Response:
+        """One release with its approvals."""
+        release = _visible(request, release_id)
+        approvals = list(release.approvals.all())
+        return Response(ReleaseOut(release).data | {"approvals": _approvals(release, approvals)})
+
+
+def _approvals(release: Release, approvals: list[Approval]) -> list[Mapping[str, Any]]:
+    names = display_names(approval.person for approval in approvals)
+    standing = {approval.index for approval in current_approvals(approvals)}
+    for approval in approvals:
+        approval.release = release
+    return [
+        ApprovalOut(approval).data | {"person": names[approval.person], "counts": approval.index in standing}
+        for approval in approvals
+    ]
+
+
+class ReleaseTimeline(APIView):
+    permission_classes = [PipelineOrPeople]
+
+    @extend_schema(operation_id="releases_timeline")
+    def get(self, request: Request, release_id: str) -> Response:
+        """Everything recorded about a release, in the order of receipt."""
+        release = _visible(request, release_id)
+        found = Record.objects.in_systems(visible_systems(request.user)).filter(release=release.pk)
+        pages = CursorPagination()
+        pages.ordering = "index"
+        page = pages.paginate_queryset(found, request, view=self) or []
+        names = display_names(record.principal for record in page)
+        return pages.get_paginated_response([row(record, names) for record in page])
+
+
+class ReleaseApprovals(APIView):
+    permission_classes = [opens_to(*INSIDE)]
+
+    class Input(serializers.Serializer[Any]):
+        role = serializers.RegexField(r"^[a-z][a-z0-9-]{0,39}$")
+        decision = serializers.ChoiceField(["approved", "rejected", "withdrawn"], default="approved")
+        manifest_digest = serializers.RegexField(r"^sha256:[0-9a-f]{64}$")
+        comment = serializers.CharField(max_length=2000, allow_blank=True, default="")
+
+    @extend_schema(
+        operation_id="releases_approve",
+        request=Input,
+        responses={201: inline_serializer("Approved", {"approval": ApprovalOut(), "receipt": serializers.DictField()})},
+    )
+    def post(self, request: Request, release_id: str) -> Response:
+        """Sign off, reject or withdraw, for the manifest's digest that was read (R1.5)."""
+        release = _visible(request, release_id)
+        data = self.Input(data=request.data)
+        data.is_valid(raise_exception=True)
+        placed = approve(
+            release=release,
+            person=request.user,
+            actor=actor_of(request),
+            idempotency=idempotency_of(request),
+            **data.validated_data,
+        )
+        approval = Approval.objects.select_related("release").get(pk=placed.index)
+        return answer(placed, approval=ApprovalOut(approval).data | {"person": request.user.name})

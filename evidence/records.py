@@ -1,0 +1,283 @@
+"""Records as they come in: plain JSON that the service signs, or an envelope that a pipeline signed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.db.models import Q
+from django.utils import timezone
+
+from config.api.times import parse_time
+from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError
+from evidence import artifacts, kinds
+from evidence.kinds import Kind
+from evidence.ledger import Actor, Draft, Idempotency, service_draft
+from evidence.models import Pipeline, PipelineKey, Record, Release, System, User
+from evidence.people import Principal, find_system, visible_systems
+from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope, verify_envelope
+from evidence.tlog.errors import SignatureError
+from evidence.tlog.statement import Statement, parse_statement
+
+_MEMBERS = {"kind", "release", "system", "subject", "occurred_at", "body"}
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a record says of itself, before anything is believed."""
+
+    kind: Kind
+    body: Mapping[str, Any]
+    subjects: Sequence[Mapping[str, Any]]
+    release: str | None
+    system: str | None
+    occurred: datetime | None
+
+
+def plain_draft(
+    data: Any, *, principal: Principal, actor: Actor, idempotency: Idempotency | None = None, writes: Iterable[str] = ()
+) -> Draft:
+    """A draft from ``{kind, release?, system?, subject?, occurred_at?, body}``; the service signs it.
+
+    `writes` names reserved kinds that this caller may write. Raises InvalidError and its siblings.
+    """
+    incoming = _parse_plain(data)
+    if incoming.kind.name not in writes:
+        _may_post(principal, incoming.kind)
+    place = _place(incoming, principal)
+    subjects = incoming.subjects or _default_subjects(incoming)
+    files = artifacts.check_subjects(incoming.kind, _digests(subjects), incoming.body, place.systems)
+    return service_draft(
+        incoming.kind.name,
+        incoming.body,
+        actor=actor,
+        systems=place.systems,
+        release=place.release,
+        occurred=incoming.occurred,
+        subjects=subjects,
+        idempotency=idempotency,
+        admit=place.admit,
+        apply=artifacts.keep_for(files, incoming.kind),
+    )
+
+
+def signed_draft(
+    data: bytes,
+    *,
+    principal: Principal,
+    actor: Actor,
+    release: str | None,
+    system: str | None = None,
+    occurred_at: str | None = None,
+    idempotency: Idempotency,
+) -> Draft:
+    """A draft from a DSSE envelope that the principal's own key signed; its bytes are kept as sent."""
+    envelope = parse_envelope(data)
+    if envelope.payload_type != IN_TOTO:
+        raise InvalidError(
+            f"Envelopes carry {IN_TOTO} statements, not {envelope.payload_type!r}.", code="payload_type_unsupported"
+        )
+    statement = parse_statement(envelope.payload)
+    kind = kinds.load().for_predicate(statement.predicate_type)
+    _may_post(principal, kind)
+    key_id = _verified_key(envelope, principal)
+    kind.validate(statement.predicate, statement.predicate_type)
+    incoming = Incoming(
+        kind=kind,
+        body=statement.predicate,
+        subjects=[{"name": s.name, "digest": s.digest} for s in statement.subjects],
+        release=release,
+        system=system,
+        occurred=parse_time(occurred_at, "occurred_at") if occurred_at is not None else None,
+    )
+    place = _place(incoming, principal)
+    files = artifacts.check_subjects(kind, _digests(incoming.subjects), incoming.body, place.systems)
+    return Draft(
+        kind=kind,
+        actor=actor,
+        scope=tuple(sorted(place.systems)),
+        release=place.release,
+        occurred=incoming.occurred,
+        statement=statement,
+        envelope=data,
+        signed_by="pipeline",
+        key=key_id,
+        verification=_verification(statement, kind),
+        idempotency=idempotency,
+        admit=place.admit,
+        apply=artifacts.keep_for(files, kind),
+    )
+
+
+def _verification(statement: Statement, kind: Kind) -> dict[str, Any]:
+    found = {"schema": statement.predicate_type, "signature": "pipeline"}
+    if statement.predicate_type != kind.predicate_types[0]:
+        found["schema_checked"] = "false"
+    if not statement.type.endswith("/v1"):
+        found["statement"] = statement.type
+    return found
+
+
+def _parse_plain(data: Any) -> Incoming:
+    if not isinstance(data, dict):
+        raise InvalidError("A record is a JSON object {kind, release, body}.", code="record_invalid", where="$")
+    unknown = set(data) - _MEMBERS
+    if unknown:
+        raise InvalidError(
+            f"There is no member {sorted(unknown)[0]!r}; a record has {', '.join(sorted(_MEMBERS))}.",
+            code="record_invalid",
+            where=f"$.{sorted(unknown)[0]}",
+        )
+    for name in ("kind", "release", "system"):
+        if data.get(name) is not None and not isinstance(data[name], str):
+            raise InvalidError(f"{name} is a string.", code="record_invalid", where=f"$.{name}")
+    if not isinstance(data.get("body"), dict):
+        raise InvalidError("body is an object.", code="record_invalid", where="$.body")
+    kind = kinds.load().named(data.get("kind") or "")
+    occurred = data.get("occurred_at")
+    return Incoming(
+        kind=kind,
+        body=data["body"],
+        subjects=_parse_subjects(data.get("subject")),
+        release=data.get("release"),
+        system=data.get("system"),
+        occurred=parse_time(occurred, "$.occurred_at") if occurred is not None else None,
+    )
+
+
+def _parse_subjects(value: Any) -> list[dict[str, Any]]:
+    subjects = value if isinstance(value, list) else [value] if value is not None else []
+    for place, subject in enumerate(subjects):
+        digest = subject.get("digest") if isinstance(subject, dict) else None
+        if not isinstance(digest, dict) or not digest or not all(isinstance(v, str) for v in digest.values()):
+            raise InvalidError(
+                "A subject is {name, digest: {sha256: hex}}.", code="record_invalid", where=f"$.subject[{place}]"
+            )
+    return subjects
+
+
+def _default_subjects(incoming: Incoming) -> list[dict[str, Any]]:
+    """A manifest is about its artifacts; anything else without a subject is about itself."""
+    if incoming.kind.name != "deploy.manifest":
+        return []
+    listed = incoming.body.get("artifacts")
+    return [
+        {"name": item.get("name"), "digest": {"sha256": item.get("sha256")}}
+        for item in (listed if isinstance(listed, list) else [])
+        if isinstance(item, dict)
+    ]
+
+
+def _digests(subjects: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [subject["digest"]["sha256"] for subject in subjects if subject["digest"].get("sha256")]
+
+
+# -- who may post what, where ----------------------------------------------------------------------------------------
+
+
+def _may_post(principal: Principal, kind: Kind) -> None:
+    if kind.reserved:
+        raise ForbiddenError(
+            f"Records of kind {kind.name} are written by the product's own calls only.", code="kind_reserved"
+        )
+    poster = "pipeline" if isinstance(principal, Pipeline) else "person"
+    allowed = not isinstance(principal, Pipeline) or not principal.kinds or kind.name in principal.kinds
+    if poster not in kind.posted_by or not allowed:
+        raise ForbiddenError(f"This {poster} may not post records of kind {kind.name}.", code="kind_not_allowed")
+
+
+def _verified_key(envelope: Envelope, principal: Principal) -> str:
+    now = timezone.now()
+    known = PipelineKey.objects.filter(
+        Q(valid_until=None) | Q(valid_until__gt=now),
+        pipeline=principal if isinstance(principal, Pipeline) else None,
+        valid_from__lte=now,
+    )
+    keys = {key.key_id: Ed25519PublicKey.from_public_bytes(bytes(key.public_key)) for key in known}
+    try:
+        return verify_envelope(envelope, keys)
+    except SignatureError as error:
+        if not any(signature.keyid in keys for signature in envelope.signatures):
+            raise InvalidError(
+                "The envelope is signed by no key that is registered for this pipeline.", code="key_unknown"
+            ) from None
+        raise InvalidError(f"The signature does not fit the envelope: {error}", code="signature_invalid") from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    systems: list[str]
+    release: str | None
+    admit: Any = None
+
+
+def _place(incoming: Incoming, principal: Principal) -> _Place:
+    """Which systems and release a record belongs to, seen with the principal's eyes."""
+    if incoming.kind.name == "release.opened":
+        return _new_release(incoming, principal)
+    allowed = visible_systems(principal)
+    if incoming.release is not None:
+        release = find_release(incoming.release, allowed)
+        if release.state != "open":
+            raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
+        return _Place([release.system_id], release.pk, _withdrawal(incoming, principal))
+    if incoming.kind.needs_release:
+        raise InvalidError(
+            f"A record of kind {incoming.kind.name} names its release.", code="release_required", where="$.release"
+        )
+    if incoming.system is not None:
+        return _Place([_allowed_system(incoming.system, allowed).pk], None, _withdrawal(incoming, principal))
+    return _Place(sorted(allowed or []), None, _withdrawal(incoming, principal))
+
+
+def _allowed_system(name: str, allowed: list[str] | None) -> System:
+    system = find_system(name)
+    if allowed is not None and system.pk not in allowed:
+        raise MissingError(f"There is no system {name!r}.", code="system_unknown", where="$.system")
+    return system
+
+
+def find_release(release_id: str, allowed: list[str] | None) -> Release:
+    """A release among the allowed systems. Raises MissingError ``release_unknown``."""
+    release = Release.objects.in_systems(allowed).select_related("system").filter(pk=release_id).first()
+    if release is None:
+        raise MissingError(f"There is no release {release_id!r}.", code="release_unknown", where="$.release")
+    return release
+
+
+def _new_release(incoming: Incoming, principal: Principal) -> _Place:
+    if isinstance(principal, User) and not principal.has_role("captain", "engineer", "admin"):
+        raise ForbiddenError("Releases are opened by captains, engineers and pipelines.", code="forbidden")
+    incoming.kind.validate(incoming.body, incoming.kind.predicate_types[0])
+    system = _allowed_system(incoming.body["system"], visible_systems(principal))
+    release = f"{system.name}:{incoming.body['tag']}"
+    window = incoming.body.get("window")
+    if window and parse_time(window["from"], "$.body.window.from") >= parse_time(window["to"], "$.body.window.to"):
+        raise InvalidError("The window ends before it begins.", code="body_invalid", where="$.body.window")
+
+    def admit(_: datetime) -> None:
+        if Release.objects.filter(pk=release).exists():
+            raise ConflictError(f"There is a release {release} already.", code="release_exists")
+
+    return _Place([system.pk], release, admit)
+
+
+def _withdrawal(incoming: Incoming, principal: Principal) -> Any:
+    """For record.withdrawn: only one's own record, or any as a liaison, and none that the product wrote."""
+    if incoming.kind.name != "record.withdrawn":
+        return None
+    incoming.kind.validate(incoming.body, incoming.kind.predicate_types[0])
+    index = incoming.body["index"]
+
+    def admit(_: datetime) -> None:
+        record = Record.objects.in_systems(visible_systems(principal)).filter(pk=index).first()
+        if record is None:
+            raise MissingError(f"There is no record {index}.", code="record_unknown", where="$.body.index")
+        if kinds.load().named(record.kind).reserved:
+            raise ForbiddenError(f"A record of kind {record.kind} cannot be withdrawn.", code="kind_reserved")
+        liaison = isinstance(principal, User) and principal.has_role("liaison", "admin")
+        if record.principal != principal.uid and not liaison:
+            raise ForbiddenError("Only who posted a record, or a liaison, withdraws it.", code="forbidden")
+
+    return admit

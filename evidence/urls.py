@@ -1,0 +1,24 @@
+from django.urls import path, re_path
+
+from evidence.api import artifacts, log, records, releases, tokens
+
+urlpatterns = [
+    path("records", records.collection, name="records"),
+    path("records/<int:index>", records.RecordDetail.as_view(), name="record"),
+    path("records/<int:index>/proof", records.RecordProof.as_view(), name="record-proof"),
+    path("kinds", records.KindList.as_view(), name="kinds"),
+    path("releases", releases.ReleaseList.as_view(), name="releases"),
+    path("releases/<str:release_id>", releases.ReleaseDetail.as_view(), name="release"),
+    path("releases/<str:release_id>/timeline", releases.ReleaseTimeline.as_view(), name="release-timeline"),
+    path("releases/<str:release_id>/approvals", releases.ReleaseApprovals.as_view(), name="release-approvals"),
+    path("artifacts", artifacts.ArtifactList.as_view(), name="artifacts"),
+    re_path(r"^artifacts/(?P<sha256>[0-9a-f]{64})$", artifacts.ArtifactDetail.as_view(), name="artifact"),
+    re_path(
+        r"^artifacts/(?P<sha256>[0-9a-f]{64})/confirm$", artifacts.ArtifactConfirm.as_view(), name="artifact-confirm"
+    ),
+    path("log/checkpoint", log.LogCheckpoint.as_view(), name="log-checkpoint"),
+    path("log/keys", log.LogKeys.as_view(), name="log-keys"),
+    path("log/consistency", log.LogConsistency.as_view(), name="log-consistency"),
+    path("tokens", tokens.TokenList.as_view(), name="tokens"),
+    path("tokens/<str:token_id>/revoke", tokens.TokenRevoke.as_view(), name="token-revoke"),
+]

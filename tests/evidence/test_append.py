@@ -1,0 +1,90 @@
+"""The one way into the ledger."""
+
+import pytest
+
+from config.errors import ForbiddenError, InvalidError
+from evidence.keys import log_verifier, record_key
+from evidence.ledger import Actor, Idempotency, append, append_all, reader, service_draft
+from evidence.models import Entry, Head, Note, Record
+from evidence.models.people import SERVICE
+from evidence.tlog.keys import key_digest
+from evidence.tlog.receipt import parse_receipt, verify_receipt
+
+pytestmark = pytest.mark.usefixtures("ledger")
+DECISION = {"title": "Adopt Looker", "decision": "Deprecate ad-hoc sheets", "rationale": "One source of truth"}
+
+
+def decide(title="Adopt Looker", key=None, **more):
+    idempotency = Idempotency.of(key, method="POST", path="/", body=title.encode()) if key else None
+    return service_draft("decision", DECISION | {"title": title}, actor=Actor(SERVICE), idempotency=idempotency, **more)
+
+
+def test_it_proves_the_record_in_the_answer():
+    placed = append(decide())
+    public = record_key().public_key()
+    steps = list(
+        verify_receipt(
+            parse_receipt(placed.receipt()), verifiers=[log_verifier()], record_keys={key_digest(public): public}
+        )
+    )
+    assert placed.index == 0
+    assert all(step.ok for step in steps)
+
+
+def test_it_shares_one_checkpoint_between_the_records_of_a_batch():
+    outcomes = append_all([decide(str(n)) for n in range(600)])
+    assert [outcome.index for outcome in outcomes] == list(range(600))
+    assert Note.objects.count() == 1
+    for outcome in outcomes[::97]:
+        list(verify_receipt(parse_receipt(outcome.receipt()), verifiers=[log_verifier()]))
+    later = append(decide("later"))
+    list(verify_receipt(parse_receipt(later.receipt()), verifiers=[log_verifier()]))
+    assert Head.objects.get().size == Entry.objects.count() == Record.objects.count() == 601
+
+
+def test_it_answers_a_retry_with_the_same_bytes():
+    first = append(decide(key="a"))
+    append_all([decide(str(n)) for n in range(300)])
+    again = append(decide(key="a"))
+    assert again.replayed
+    assert again.receipt() == first.receipt()
+    assert reader.size() == 301
+
+
+def test_it_settles_a_key_that_appears_twice_in_one_batch():
+    first, second = append_all([decide(key="a"), decide(key="a")])
+    assert second.replayed
+    assert (first.index, second.index) == (0, 0)
+
+
+def test_it_refuses_a_key_for_another_request():
+    append(decide(key="a"))
+    with pytest.raises(InvalidError) as caught:
+        append(decide("Other", key="a"))
+    assert caught.value.code == "idempotency_key_reused"
+    assert reader.size() == 1
+
+
+def test_it_lets_a_refused_record_fail_alone():
+    def refuse(at):
+        raise ForbiddenError("no")
+
+    outcomes = append_all([decide("a"), decide("b", admit=refuse), decide("c")])
+    assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, None, 1]
+
+
+def test_it_lets_a_poisoned_record_fail_alone():
+    def poison(index, at):
+        Record.objects.create(index=index, kind="x" * 100, at=at, occurred=at, principal="x", scope=[])
+
+    outcomes = append_all([decide("a"), decide("b"), decide("c", apply=poison), decide("d")])
+    assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, 1, None, 2]
+    assert outcomes[2].code == "record_refused"
+    assert reader.size() == 3
+
+
+def test_it_refuses_a_revoked_credential_within_the_transaction():
+    draft = service_draft("decision", DECISION, actor=Actor("usr_x", ("user", "usr_x")))
+    with pytest.raises(ForbiddenError) as caught:
+        append(draft)
+    assert caught.value.code == "credential_revoked"
