@@ -1,0 +1,1 @@
+"""Controls: what evidence must exist for what population, as data (`*.yaml`), and whether it does."""
