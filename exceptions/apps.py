@@ -4,3 +4,7 @@ from django.apps import AppConfig
 class ExceptionsConfig(AppConfig):
     name = "exceptions"
     verbose_name = "Exceptions"
+
+    def ready(self) -> None:
+        """Fill the registries: what this app's records change."""
+        from exceptions import projections  # noqa: F401  (importing registers)

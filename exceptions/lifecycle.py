@@ -1,0 +1,263 @@
+"""The life of an exception: each function appends one record, and nothing else changes its state.
+
+requested → approved | rejected | withdrawn; approved → renewal requested → renewed | refused;
+approved → revoked | remediated, also while a renewal waits; an amendment leads back to requested.
+Everything is checked under the head lock (`rules`), so it holds whatever happens at the same time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from config.errors import InvalidError
+from evidence.ledger import Actor, Idempotency, Placed
+from evidence.models import User
+from evidence.people import find_user
+from evidence.tlog.leaf import format_time
+from exceptions import policy, rules
+from exceptions.models import SecurityException, Transition
+from exceptions.models.terms import APPROVED, REQUESTED, SEVERITIES
+from exceptions.records import Composed, append_composed, keep_until_closed, next_number
+from exceptions.risks import risk_for
+
+#: What a transition adds to its record's body: given the exception, the person and the time of receipt.
+Judge = Callable[[SecurityException, User, datetime], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What is asked for. `systems` are names, `owner` a mail address, controls are ``{title, evidence?}``."""
+
+    title: str
+    justification: str
+    severity: str
+    systems: Sequence[str]
+    owner: str
+    expires_at: datetime
+    effective_from: datetime | None = None
+    requirements: Sequence[str] = ()
+    risk: str | None = None
+    compensating_controls: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+
+def request_exception(*, actor: Actor, application: Application, idempotency: Idempotency | None = None) -> Placed:
+    """Enter a request. The record's body carries the exception's number, as ``EXC-0001``.
+
+    Raises ``role_required``, ``system_unknown``, ``person_unknown``, ``risk_unknown``, ``severity_unknown``,
+    ``expiry_in_past``, ``date_invalid``, ``effective_too_early``, ``term_too_long``.
+    """
+
+    def compose(at: datetime) -> Composed:
+        person = rules.person_of(actor)
+        rules.require_role(person, *rules.REQUESTERS)
+        needed = _approvals_needed(application.severity)
+        systems = rules.systems_named(application.systems, person)
+        owner = find_user(application.owner, where="$.owner")
+        start = application.effective_from or at
+        rules.check_dates(application.severity, start, application.expires_at, at)
+        body = {
+            "exception": next_number("EXC", "exception.requested"),
+            "title": application.title,
+            "justification": application.justification,
+            "severity": application.severity,
+            "systems": [system.name for system in systems],
+            "requirements": list(dict.fromkeys(application.requirements)),
+            "compensating_controls": [dict(control) for control in application.compensating_controls],
+            "owner": owner.uid,
+            "owner_name": owner.name,
+            "effective_from": format_time(start),
+            "expires_at": format_time(application.expires_at),
+            "approvals_needed": needed,
+        }
+        if application.risk:
+            body["risk"] = risk_for(person, application.risk).id
+        return Composed(body, [system.id for system in systems])
+
+    return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=_keep)
+
+
+def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None) -> Placed:
+    """Approve; a critical one counts as approved when the second person did.
+
+    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``.
+    """
+
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        return {"decision": "approved", "role": rules.may_approve(found, person, at)}
+
+    return _transition("exception.approved", actor, exception, reason, judge, idempotency)
+
+
+def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """Refuse a request for good. Raises ``transition_not_allowed``, ``self_approval``, ``role_required``."""
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, REQUESTED, doing="rejected")
+        return {"decision": "rejected", "role": rules.deciding_role(found, person)}
+
+    return _transition("exception.rejected", actor, exception, _given(reason), judge, idempotency)
+
+
+def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """Take a request back: its requester, its owner or a liaison."""
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, REQUESTED, doing="withdrawn")
+        rules.require_stake(found, person, "liaison", "admin")
+        return {}
+
+    return _transition("exception.withdrawn", actor, exception, _given(reason), judge, idempotency)
+
+
+def request_renewal(
+    *, actor: Actor, exception: str, expires_at: datetime, reason: str, idempotency: Idempotency | None = None
+) -> Placed:
+    """Ask for more time; the present dates hold until somebody approves, and are kept afterwards.
+
+    Raises ``transition_not_allowed``, ``expiry_in_past``, ``expiry_not_later``, ``term_too_long``.
+    """
+
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, APPROVED, doing="renewed")
+        rules.require_no_renewal(found, doing="renewed a second time")
+        rules.require_stake(found, person, *rules.REQUESTERS)
+        rules.check_renewal(found, expires_at, at)
+        return {
+            "previous_expires_at": format_time(found.expires_at),
+            "original_expires_at": format_time(found.original_expires_at),
+            "expires_at": format_time(expires_at),
+            "approvals_needed": _approvals_needed(found.severity),
+        }
+
+    return _transition("exception.renewal_requested", actor, exception, _given(reason), judge, idempotency)
+
+
+def approve_renewal(
+    *, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None
+) -> Placed:
+    """Approve the pending renewal, under the same separation as the exception itself.
+
+    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``executive_required``, …
+    """
+
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        renewal = rules.pending_renewal(found)
+        role = rules.may_renew(found, renewal, person, at)
+        expires_at = format_time(renewal.expires_at)
+        return {"renewal": renewal.index, "expires_at": expires_at, "decision": "approved", "role": role}
+
+    return _transition("exception.renewed", actor, exception, reason, judge, idempotency)
+
+
+def refuse_renewal(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """Refuse the pending renewal; the present expiry stays."""
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        renewal = rules.pending_renewal(found)
+        role = rules.deciding_role(found, person, renewal)
+        return {"renewal": renewal.index, "decision": "rejected", "role": role}
+
+    return _transition("exception.renewal_refused", actor, exception, _given(reason), judge, idempotency)
+
+
+def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """End an approved exception before its time. Taking permission away needs no second person."""
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, APPROVED, doing="revoked")
+        rules.require_role(person, *rules.DECIDERS)
+        return {}
+
+    return _transition("exception.revoked", actor, exception, _given(reason), judge, idempotency)
+
+
+def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """Close an approved exception because it is no longer needed: the owner, the requester or a liaison."""
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, APPROVED, doing="remediated")
+        rules.require_stake(found, person, "liaison", "admin")
+        return {}
+
+    return _transition("exception.remediated", actor, exception, _given(reason), judge, idempotency)
+
+
+#: What `amend` may change; dates only move by renewals.
+AMENDABLE = ("title", "justification", "severity", "requirements", "compensating_controls", "risk", "owner", "systems")
+
+
+def amend(
+    *,
+    actor: Actor,
+    exception: str,
+    reason: str,
+    changes: Mapping[str, Any],
+    idempotency: Idempotency | None = None,
+) -> Placed:
+    """Change what was asked for: it waives nothing until it is approved again.
+
+    `changes` holds members of `Application` out of AMENDABLE. Raises ``transition_not_allowed``, ``nothing_changed`` …
+    """
+    unknown = changes.keys() - set(AMENDABLE)
+    if unknown or not changes:
+        raise InvalidError(f"An amendment changes some of {', '.join(AMENDABLE)}.", code="amendment_invalid")
+
+    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
+        rules.require_decision(found, REQUESTED, APPROVED, doing="amended")
+        rules.require_no_renewal(found, doing="amended")
+        rules.require_stake(found, person, "liaison", "admin")
+        severity = changes.get("severity", found.severity)
+        needed = _approvals_needed(severity)
+        rules.check_term(severity, found.term_from, found.expires_at)
+        return {"changes": _resolved(changes, person), "approvals_needed": needed}
+
+    return _transition("exception.amended", actor, exception, _given(reason), judge, idempotency)
+
+
+def _resolved(changes: Mapping[str, Any], person: User) -> dict[str, Any]:
+    """Mail addresses and names of an amendment as ids, where they exist and the person may use them."""
+    resolved = dict(changes)
+    if "owner" in changes:
+        owner = find_user(changes["owner"], where="$.changes.owner")
+        resolved |= {"owner": owner.uid, "owner_name": owner.name}
+    if changes.get("risk"):
+        resolved["risk"] = risk_for(person, changes["risk"]).id
+    return resolved
+
+
+def _transition(
+    kind: str, actor: Actor, number: str, reason: str, judge: Judge, idempotency: Idempotency | None
+) -> Placed:
+    def compose(at: datetime) -> Composed:
+        person = rules.person_of(actor)
+        found = rules.exception_for(person, number)
+        body = {"exception": found.id, "reason": reason, **judge(found, person, at)}
+        named = body.get("changes", {}).get("systems")
+        systems = [system.id for system in rules.systems_named(named, person)] if named else found.systems
+        return Composed(body, systems)
+
+    return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=_keep)
+
+
+def _keep(index: int, at: datetime, composed: Composed) -> None:
+    """Retention runs from the closing: while it is open, from its expiry, or from now if that is later."""
+    found = SecurityException.objects.get(pk=composed.body["exception"])
+    reference = max(at, found.expires_at) if found.is_open else at
+    keep_until_closed(Transition.objects.filter(exception=found).values("index"), reference)
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise InvalidError("Say why: the reason is part of the record.", code="reason_required", where="$.reason")
+    return reason
+
+
+def _approvals_needed(severity: str) -> int:
+    if severity not in dict(SEVERITIES):
+        raise InvalidError(
+            f"There is no severity {severity!r}: critical, high, medium, low.",
+            code="severity_unknown",
+            where="$.severity",
+        )
+    return policy.load().approvals_needed.get(severity, 1)

@@ -1,0 +1,7 @@
+"""The registers of exceptions and risks: projections of their records, and the reminders' outbox beside them."""
+
+from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
+from exceptions.models.reminders import Reminder
+from exceptions.models.risks import Risk, RiskChange
+
+__all__ = ["ExceptionApproval", "Reminder", "Renewal", "Risk", "RiskChange", "SecurityException", "Transition"]

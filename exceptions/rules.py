@@ -1,0 +1,176 @@
+"""Who may do what to an exception, and when. Asked under the head lock; each raises, with a stable code, or returns."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError
+from evidence.ledger import Actor
+from evidence.models import System, User
+from evidence.people import visible_systems
+from exceptions import policy
+from exceptions.models import Renewal, SecurityException
+from exceptions.models.terms import APPROVED, REQUESTED, days_between
+
+#: Roles in which a person may decide, the strongest first.
+DECIDERS = ("executive", "approver", "liaison", "admin")
+REQUESTERS = ("liaison", "engineer", "admin")
+
+# -- people and scope --------------------------------------------------------------------------------------------------
+
+
+def person_of(actor: Actor) -> User:
+    """The active person who acts. Pipelines and the service itself decide nothing about exceptions."""
+    person = User.objects.filter(uid=actor.principal, is_active=True).first()
+    if person is None:
+        raise ForbiddenError("Only a person may do this.", code="person_required")
+    return person
+
+
+def systems_named(names: Iterable[str], person: User) -> list[System]:
+    """Systems by name, all within the person's reach. Raises ``system_unknown``."""
+    wanted = list(dict.fromkeys(names))
+    visible = visible_systems(person)
+    found = {system.name: system for system in System.objects.filter(name__in=wanted)}
+    for place, name in enumerate(wanted):
+        if name not in found or (visible is not None and found[name].id not in visible):
+            raise MissingError(f"There is no system {name!r}.", code="system_unknown", where=f"$.systems[{place}]")
+    return [found[name] for name in wanted]
+
+
+def exception_for(person: User, number: str) -> SecurityException:
+    """An exception that the person may act on. Raises ``exception_unknown``, ``system_not_yours``."""
+    visible = visible_systems(person)
+    found = SecurityException.objects.in_systems(visible).filter(pk=number).first()
+    if found is None:
+        raise MissingError(f"There is no exception {number!r}.", code="exception_unknown")
+    if visible is not None and not set(found.systems) <= set(visible):
+        raise ForbiddenError(f"{number} also covers systems that are not yours.", code="system_not_yours")
+    return found
+
+
+def require_role(person: User, *roles: str) -> None:
+    if not person.has_role(*roles):
+        raise ForbiddenError(f"This needs one of the roles {', '.join(roles)}.", code="role_required")
+
+
+def require_stake(exception: SecurityException, person: User, *roles: str) -> None:
+    """The requester, the owner, or somebody with one of the roles."""
+    if person.uid not in {exception.requester, exception.owner}:
+        require_role(person, *roles)
+
+
+# -- states ------------------------------------------------------------------------------------------------------------
+
+
+def require_decision(exception: SecurityException, *decisions: str, doing: str) -> None:
+    if exception.decision not in decisions:
+        raise ConflictError(
+            f"{exception.id} is {exception.decision}: it cannot be {doing}.", code="transition_not_allowed"
+        )
+
+
+def require_no_renewal(exception: SecurityException, *, doing: str) -> None:
+    if exception.renewal_pending:
+        raise ConflictError(
+            f"A renewal of {exception.id} waits for approval: it cannot be {doing}.", code="transition_not_allowed"
+        )
+
+
+def pending_renewal(exception: SecurityException) -> Renewal:
+    """The renewal to decide. Raises ``transition_not_allowed``."""
+    renewal = exception.pending_renewal
+    if exception.decision != APPROVED or renewal is None:
+        raise ConflictError(f"No renewal of {exception.id} waits for approval.", code="transition_not_allowed")
+    return renewal
+
+
+# -- decisions (segregation of duties) ---------------------------------------------------------------------------------
+
+
+def deciding_role(exception: SecurityException, person: User, renewal: Renewal | None = None) -> str:
+    """The role in which the person decides.
+
+    Nobody decides about what they asked for, wrote or own: not in the API, the admin, a bulk action or an import.
+    """
+    require_role(person, *DECIDERS)
+    amended = exception.transitions.filter(kind="exception.amended").values_list("by", flat=True)
+    interested = {exception.requester, exception.owner, *amended} | ({renewal.requested_by} if renewal else set())
+    if person.uid in interested:
+        raise ForbiddenError(f"You requested or own {exception.id}: somebody else has to decide.", code="self_approval")
+    return next(role for role in DECIDERS if role in person.roles)
+
+
+def may_approve(exception: SecurityException, person: User, at: datetime) -> str:
+    """The role in which the person may approve it now."""
+    require_decision(exception, REQUESTED, doing="approved")
+    role = deciding_role(exception, person)
+    if exception.approvals.filter(renewal=None, standing=True, person=person.uid).exists():
+        raise ConflictError("You approved it already: another person is needed.", code="already_approved")
+    require_future(exception.expires_at, at)
+    return role
+
+
+def may_renew(exception: SecurityException, renewal: Renewal, person: User, at: datetime) -> str:
+    """The role in which the person may approve the pending renewal now."""
+    role = deciding_role(exception, person, renewal)
+    given = list(renewal.approvals.all())
+    if any(approval.person == person.uid for approval in given):
+        raise ConflictError("You approved it already: another person is needed.", code="already_approved")
+    limit = policy.load().renewals_without_executive
+    completes = len(given) + 1 >= renewal.approvals_needed
+    roles = {role, *(approval.role for approval in given)}
+    if completes and exception.renewals_made >= limit and "executive" not in roles:
+        raise ForbiddenError(
+            f"{exception.id} was renewed {exception.renewals_made} times: one more needs an executive.",
+            code="executive_required",
+        )
+    require_future(renewal.expires_at, at)
+    return role
+
+
+# -- dates -------------------------------------------------------------------------------------------------------------
+
+
+def require_future(expires_at: datetime, at: datetime) -> None:
+    if expires_at <= at:
+        raise InvalidError("The expiry lies in the past.", code="expiry_in_past", where="$.expires_at")
+
+
+def check_term(severity: str, start: datetime, expires_at: datetime) -> None:
+    """Not longer than the severity allows, in UTC calendar days: a bare date's last second belongs to its day."""
+    longest = policy.load().longest_term[severity].days
+    term = days_between(start, expires_at)
+    if term > longest:
+        raise InvalidError(
+            f"A {severity} exception may last {longest} days, not {term}.",
+            code="term_too_long",
+            where="$.expires_at",
+            longest_days=longest,
+        )
+
+
+def check_dates(severity: str, effective_from: datetime, expires_at: datetime, at: datetime) -> None:
+    """The dates of a request received at `at`."""
+    require_future(expires_at, at)
+    if expires_at <= effective_from:
+        raise InvalidError("It would expire before it begins.", code="date_invalid", where="$.expires_at")
+    back = policy.load().backdating.days
+    if days_between(effective_from, at) > back:
+        raise InvalidError(
+            f"The effective date lies more than {back} days back.",
+            code="effective_too_early",
+            where="$.effective_from",
+        )
+    check_term(severity, effective_from, expires_at)
+
+
+def check_renewal(exception: SecurityException, expires_at: datetime, at: datetime) -> None:
+    """The new expiry of a renewal requested at `at`."""
+    require_future(expires_at, at)
+    if expires_at <= exception.expires_at:
+        raise InvalidError(
+            f"{exception.id} already lasts until {exception.expires_at:%Y-%m-%d %H:%M} UTC.",
+            code="expiry_not_later",
+            where="$.expires_at",
+        )
+    check_term(exception.severity, max(exception.expires_at, at), expires_at)
