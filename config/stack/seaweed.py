@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from config.stack.certificates import make_authority_and_node
 from config.stack.errors import StackError
+from config.stack.failures import failed_to_start
 from config.stack.files import write_private
-from config.stack.processes import Child, last_line, spawn
+from config.stack.processes import MARKER, Child, ended_on_failure, spawn
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,6 +54,7 @@ class Seaweed:
     secret_key: str
     log: Path
     region: str = "us-east-1"
+    marker: str = ""
 
     @property
     def url(self) -> str:
@@ -65,11 +67,12 @@ class Seaweed:
             "SeaweedFS",
             [weed_binary(), "-logtostderr=true", "mini", *self._options()],
             log=self.log,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": str(self.folder), "TMPDIR": str(self.folder)},
+            env={"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": str(self.folder), MARKER: self.marker},
             cwd=self.folder,  # security.toml is looked for here first
         )
-        for bucket in buckets:
-            self._wait_for_bucket(child, bucket)
+        with ended_on_failure(child):
+            for bucket in buckets:
+                self._wait_for_bucket(child, bucket)
         return child
 
     def client(self) -> "S3Client":
@@ -140,11 +143,7 @@ class Seaweed:
             except (BotoCoreError, ClientError) as error:
                 problem = str(error)
             time.sleep(0.1)
-        child.stop()
-        raise StackError(
-            f"SeaweedFS did not come up; its log ends: {last_line(self.log)}{f' ({problem})' if problem else ''}",
-            f"See {self.log}.",
-        )
+        raise failed_to_start(child, problem)
 
 
 def _bucket_stands(client: "S3Client", bucket: str) -> bool:
@@ -171,7 +170,7 @@ def weed_binary() -> Path:
     found = shutil.which("weed", path=str(Path(sys.prefix, "bin")))
     if found is None:
         raise StackError(
-            "The embedded SeaweedFS is not installed",
-            "Install requirements/run.txt, or set S3_ENDPOINT_URL to a store of your own.",
+            "The embedded SeaweedFS is not installed here",
+            "Install requirements/run.txt, or use an S3 store of your own (docs/operations.md).",
         )
     return Path(found)

