@@ -25,3 +25,4 @@ from config.settings import *  # noqa: E402, F403 -- the environment comes first
 
 DEBUG = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # noqa: F405 -- from the star import; whitenoise warns without it
