@@ -33,7 +33,7 @@ reset:
 	@$(bootstrap) run; exec .venv/bin/python -m config.stack reset
 
 test:
-	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n auto
+	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n auto --dist loadgroup
 
 lint:
 	@$(bootstrap) dev; \

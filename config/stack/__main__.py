@@ -6,13 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from config.stack.account import DEMO
 from config.stack.errors import StackError
 from config.stack.progress import complain, say
 from config.stack.reset import reset
 from config.stack.services import ROOT
 from config.stack.supervisor import Stack, Stopped, run_script, running
 
-REAL, DEMO, BENCH = ".prooftrail", ".prooftrail-demo", ".prooftrail-bench"
+REAL, BENCH = ".prooftrail", ".prooftrail-bench"
 _SCENARIO = ROOT / "tests" / "e2e" / "scenario.py"
 _BENCHMARK = ROOT / "tests" / "bench" / "run.py"
 #: A demonstration is watched: what takes minutes or days in real life happens within seconds.

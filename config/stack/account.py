@@ -13,6 +13,9 @@ from config.stack.errors import StackError
 
 #: Where PostgreSQL's files go when its account cannot reach the data folder (a clone below a 0700 home).
 ELSEWHERE = Path("/var/lib/prooftrail")
+_BELONGS_TO = "belongs-to"
+#: The name of a demonstration's data folder.
+DEMO = ".prooftrail-demo"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,18 @@ def home_of_postgres(data_dir: Path, account: Account | None) -> Path:
         return inside
     shutil.rmtree(inside)
     ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _forget_lost_demonstrations()
     digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
     outside = ELSEWHERE / f"{data_dir.parent.name}-{digest}"
     own_folder(outside, account)
+    (outside / _BELONGS_TO).write_text(str(data_dir))
     return outside
+
+
+def _forget_lost_demonstrations() -> None:
+    """A checkout that was deleted without `make reset` leaves its database here. Only demonstrations are
+    removed for that: the folder of a real one may lie on a disk that is not mounted today."""
+    for note in ELSEWHERE.glob(f"*/{_BELONGS_TO}"):
+        data_dir = Path(note.read_text())
+        if data_dir.name == DEMO and not data_dir.parent.exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
