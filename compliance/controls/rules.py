@@ -84,8 +84,8 @@ def tested_before(item: Item, parameters: Parameters, now: datetime) -> Verdict:
 
 def _about(event: Event, item: Item) -> bool:
     """Whether evidence is for what was deployed: it names the manifest's digest or one of its artifacts."""
-    if event.digest is not None:
-        return event.digest == item.event.digest
+    if event.digest is not None or item.event.digest in event.subjects:
+        return item.event.digest in {event.digest, *event.subjects}
     manifests = [m for m in item.of("deploy.manifest") if m.digest == item.event.digest]
     return any(not event.subjects.isdisjoint(manifest.subjects) for manifest in manifests)
 
