@@ -156,10 +156,11 @@ CREATE TRIGGER tile_no_truncate BEFORE TRUNCATE ON public.evidence_tile
     FOR EACH STATEMENT EXECUTE FUNCTION public.evidence_refuse();
 
 -- 4. Payloads: kept until their date, longer under a hold; the date only grows ----------------------------------
-CREATE FUNCTION public.evidence_is_held(record bigint) RETURNS boolean LANGUAGE sql STABLE
+-- The parameter has no name: "record" would mean the hold's own column.
+CREATE FUNCTION public.evidence_is_held(bigint) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT EXISTS (SELECT 1 FROM public.evidence_holditem i JOIN public.evidence_hold h ON h.id = i.hold_id
-                   WHERE i."index" = record AND h.released_by IS NULL)
+                   WHERE i."index" = $1 AND h.released_by IS NULL)
 $$;
 CREATE FUNCTION public.evidence_payload_changes() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp AS $$
