@@ -1,0 +1,5 @@
+"""``python -m config.cli``"""
+
+from config.cli import main
+
+main()

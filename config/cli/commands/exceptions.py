@@ -1,0 +1,78 @@
+"""`exceptions …`"""
+
+from typing import Annotated, Any
+
+import typer
+
+from config.cli import output
+from config.cli.api import Api
+from config.cli.commands.releases import Json
+from config.cli.files import read_body
+from config.cli.receipts import finish
+
+app = typer.Typer(no_args_is_help=True, help="Security exceptions.")
+_COLUMNS = ["id", "title", "severity", "state", "expires_at", "owner", "systems"]
+
+
+@app.command("list")
+def list_(
+    state: Annotated[str | None, typer.Option(help="Such as active, expiring, expired.")] = None,
+    severity: Annotated[str | None, typer.Option(help="critical, high, medium or low.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system's name.")] = None,
+    owner: Annotated[str | None, typer.Option(help="The owner's mail address.")] = None,
+    due_within: Annotated[int | None, typer.Option(min=0, help="Days until expiry.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="As it stood then: RFC 3339, or a date.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List exceptions, the newest first."""
+    filters = {
+        "state": state,
+        "severity": severity,
+        "system": system,
+        "owner": owner,
+        "due_within": due_within,
+        "as_of": as_of,
+        "limit": 500 if all_ else limit,
+    }
+    given = {name: value for name, value in filters.items() if value is not None}
+    found = list(Api.current().pages("exceptions", given, follow=all_))
+    if as_json:
+        output.data({"results": found})
+    else:
+        output.table(found, _COLUMNS, empty="No exception fits.")
+
+
+@app.command()
+def request(
+    body: Annotated[str | None, typer.Option(help="All of it as JSON: a file, or - for standard input.")] = None,
+    title: Annotated[str | None, typer.Option(help="What is excepted, in a line.")] = None,
+    justification: Annotated[str | None, typer.Option(help="Why it must be.")] = None,
+    severity: Annotated[str | None, typer.Option(help="critical, high, medium or low.")] = None,
+    system: Annotated[list[str] | None, typer.Option(help="A system's name; may be repeated.")] = None,
+    requirement: Annotated[list[str] | None, typer.Option(help="A gate requirement to waive; may be repeated.")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="A compensating control; may be repeated.")] = None,
+    owner: Annotated[str | None, typer.Option(help="The owner's mail address.")] = None,
+    risk: Annotated[str | None, typer.Option(help="A risk of the register, such as RISK-0001.")] = None,
+    effective_from: Annotated[str | None, typer.Option(help="Since when: RFC 3339, or a date.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="Until when: RFC 3339, or a date.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Request a security exception; another person approves it."""
+    given = {
+        "title": title,
+        "justification": justification,
+        "severity": severity,
+        "systems": system,
+        "requirements": requirement,
+        "compensating_controls": [{"title": text} for text in control or []],
+        "owner": owner,
+        "risk": risk,
+        "effective_from": effective_from,
+        "expires_at": expires_at,
+    }
+    wanted: dict[str, Any] = read_body(body) | {name: value for name, value in given.items() if value}
+    api = Api.current()
+    answer = api.post("exceptions", wanted)
+    finish(api, answer, f"Exception {answer.data['exception']['id']} is requested.", as_json=as_json)

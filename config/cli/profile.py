@@ -1,0 +1,135 @@
+"""Servers that the user logged in to: their tokens and pinned log keys, in one file of mode 0600."""
+
+import json
+import os
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import typer
+
+from config.cli import environment
+from config.cli.errors import usage
+from evidence.tlog.errors import MalformedError
+from evidence.tlog.note import Verifier
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server as commands see it; ``log_keys`` are verifier keys pinned at login or given by variable."""
+
+    url: str
+    token: str | None = None
+    log_keys: tuple[str, ...] = ()
+
+    def verifiers(self) -> list[Verifier]:
+        return [parse_vkey(key) for key in self.log_keys]
+
+    @property
+    def sends_in_clear(self) -> bool:
+        """Whether a token would cross a network unencrypted."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_vkey(text: str) -> Verifier:
+    """A verifier key as printed by the service, or the path of a file that holds one."""
+    if "+" not in text and Path(text).is_file():
+        text = Path(text).read_text().strip()
+    try:
+        return Verifier.parse(text)
+    except MalformedError as error:
+        raise usage(
+            f"{text[:80]!r} is not a log key: {error}", "It looks like name+1a2b3c4d+AT… and is one line."
+        ) from error
+
+
+def check_url(url: str) -> str:
+    """The server's base URL without a slash at its end."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise usage(f"{url!r} is not the URL of a server", "It looks like https://prooftrail.example.com.")
+    return url.rstrip("/")
+
+
+def check_token(token: str) -> str:
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise usage("The token is empty or holds characters that no token has")
+    return token
+
+
+def path() -> Path:
+    """``PROOFTRAIL_CONFIG``, or ``config.json`` in the user's configuration folder."""
+    given = environment.variable("PROOFTRAIL_CONFIG")
+    return Path(given) if given else Path(typer.get_app_dir("prooftrail")) / "config.json"
+
+
+def load() -> dict[str, Any]:
+    """``{current, servers: {url: {token, log_keys}}}``; empty before the first login."""
+    try:
+        text = path().read_text()
+    except FileNotFoundError:
+        return {"current": None, "servers": {}}
+    except OSError as error:
+        raise usage(f"{path()} cannot be read: {error.strerror}") from error
+    try:
+        found: dict[str, Any] = json.loads(text)
+        known = [entry["log_keys"] for entry in found["servers"].values()]
+        if not all(isinstance(keys, list) for keys in known) or not isinstance(found["current"], str | None):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise usage(f"{path()} is damaged", "Move it away and log in again.") from error
+    return found
+
+
+def save(server: Server) -> None:
+    """Remember this server and make it the current one."""
+    profile = load()
+    profile["servers"][server.url] = {"token": server.token, "log_keys": list(server.log_keys)}
+    profile["current"] = server.url
+    target = path()
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(profile, file, indent=2)
+    unfinished.replace(target)
+
+
+def known(url: str) -> Server | None:
+    """What was stored for this server at login."""
+    entry = load()["servers"].get(url)
+    return Server(url, entry.get("token"), tuple(entry["log_keys"])) if entry else None
+
+
+def current() -> Server:
+    """The server that commands talk to: by variable, else the one logged in to last.
+
+    A stored token goes to the server it was stored for and to no other.
+    """
+    given = environment.variable("PROOFTRAIL_URL")
+    url = check_url(given) if given else load()["current"]
+    if url is None:
+        raise usage("There is no server", "Set PROOFTRAIL_URL and PROOFTRAIL_TOKEN, or run `prooftrail login --url …`.")
+    stored = known(url) or Server(url)
+    token = environment.variable("PROOFTRAIL_TOKEN") or stored.token
+    return Server(url, check_token(token) if token else None, stored.log_keys + _given_keys())
+
+
+def all_log_keys() -> tuple[str, ...]:
+    """Every log key that the user trusts: of all servers, and by variable."""
+    stored = [key for entry in load()["servers"].values() for key in entry["log_keys"]]
+    return tuple(dict.fromkeys([*stored, *_given_keys()]))
+
+
+def _given_keys() -> tuple[str, ...]:
+    return tuple((environment.variable("PROOFTRAIL_LOG_KEY") or "").split())
