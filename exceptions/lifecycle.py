@@ -74,7 +74,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
             body["risk"] = risk_for(person, application.risk).id
         return Composed(body, [system.id for system in systems])
 
-    return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=_keep)
+    return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=keep)
 
 
 def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None) -> Placed:
@@ -237,10 +237,10 @@ def _transition(
         systems = [system.id for system in rules.systems_named(named, person)] if named else found.systems
         return Composed(body, systems)
 
-    return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=_keep)
+    return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=keep)
 
 
-def _keep(index: int, at: datetime, composed: Composed) -> None:
+def keep(index: int, at: datetime, composed: Composed) -> None:
     """Retention runs from the closing: while it is open, from its expiry, or from now if that is later."""
     found = SecurityException.objects.get(pk=composed.body["exception"])
     reference = max(at, found.expires_at) if found.is_open else at

@@ -1,0 +1,204 @@
+"""The register of exceptions over HTTP: list, request, look, move on."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.db.models import Prefetch
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.api.pagination import CursorPagination
+from config.errors import InvalidError, MissingError
+from evidence.api.actors import actor_of, idempotency_of
+from evidence.api.permissions import INSIDE, PipelineOrPeople, roles
+from evidence.api.receipts import answer
+from evidence.ledger import Placed
+from evidence.people import find_system, find_user, visible_systems
+from exceptions import lifecycle
+from exceptions.api import schemas
+from exceptions.api.output import exception_out, exceptions_out
+from exceptions.dates import parse_expiry, parse_start
+from exceptions.models import SecurityException, Transition
+from exceptions.models.register import ExceptionQuerySet
+from exceptions.models.terms import APPROVED, GROUPS, SEVERITIES, STATES, standing
+
+
+def seen_by(request: Request) -> ExceptionQuerySet:
+    """What the principal may see."""
+    return SecurityException.objects.in_systems(visible_systems(request.user))
+
+
+class ReadersAndPeople(APIView):
+    """Everybody inside and pipelines read; only people write (and `lifecycle` says who exactly)."""
+
+    def get_permissions(self) -> list[Any]:
+        wanted: type[BasePermission] = PipelineOrPeople if self.request.method == "GET" else roles(*INSIDE)
+        return [wanted()]
+
+
+class Exceptions(ReadersAndPeople):
+    class In(serializers.Serializer[Any]):
+        class Control(serializers.Serializer[Any]):
+            title = serializers.CharField(max_length=500)
+            evidence = serializers.CharField(max_length=500, required=False)
+
+        title = serializers.CharField(max_length=200)
+        justification = serializers.CharField(max_length=8000)
+        severity = serializers.CharField(max_length=20)
+        systems = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=200)
+        requirements = serializers.ListField(child=serializers.CharField(max_length=80), default=list, max_length=100)
+        risk = serializers.CharField(max_length=16, required=False, allow_null=True)
+        compensating_controls = Control(many=True, default=list)
+        owner = serializers.CharField(max_length=254)
+        effective_from = serializers.CharField(max_length=40, required=False, allow_null=True)
+        expires_at = serializers.CharField(max_length=40)
+
+    @extend_schema(
+        operation_id="exceptions_list",
+        parameters=[
+            OpenApiParameter("state", str, enum=[*STATES, *GROUPS]),
+            OpenApiParameter("severity", str, enum=[name for name, _ in SEVERITIES]),
+            OpenApiParameter("system", str, description="A system's name"),
+            OpenApiParameter("owner", str, description="A mail address"),
+            OpenApiParameter("due_within", int, description="Days; overdue ones are among them"),
+            OpenApiParameter("as_of", str, description="A date (its end) or a time with offset"),
+        ],
+        responses=schemas.ExceptionOut(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Exceptions, newest first. With `as_of`, state and dates are those of the records received by then."""
+        now, as_of = timezone.now(), _as_of(request)
+        found = _filtered(seen_by(request), request, now, as_of).prefetch_related("approvals", "renewals")
+        if as_of:
+            then = Prefetch("transitions", queryset=Transition.objects.filter(standing(as_of)), to_attr="then")
+            found = found.filter(standing(as_of, "transitions__")).prefetch_related(then)
+        pages = CursorPagination()
+        pages.ordering = "-requested_index"
+        page = pages.paginate_queryset(found, request, view=self) or []
+        return pages.get_paginated_response(exceptions_out(page, now=now, as_of=as_of))
+
+    @extend_schema(operation_id="exceptions_request", request=In, responses={201: schemas.EXCEPTION_WRITTEN})
+    def post(self, request: Request) -> Response:
+        """Request an exception: an `exception.requested` record. It waives nothing until it is approved."""
+        asked = self.In(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = dict(asked.validated_data)
+        start = given.pop("effective_from", None)
+        application = lifecycle.Application(
+            **given | {"expires_at": parse_expiry(given["expires_at"])},
+            effective_from=parse_start(start) if start else None,
+        )
+        placed = lifecycle.request_exception(
+            actor=actor_of(request), application=application, idempotency=idempotency_of(request)
+        )
+        return _written(placed)
+
+
+class ExceptionDetail(ReadersAndPeople):
+    @extend_schema(operation_id="exceptions_retrieve", responses=schemas.ExceptionDetailOut)
+    def get(self, request: Request, number: str) -> Response:
+        """One exception with its approvals, renewals and timeline."""
+        return Response(exception_out(_find(request, number), now=timezone.now()))
+
+
+class ExceptionTransitions(ReadersAndPeople):
+    class In(serializers.Serializer[Any]):
+        to = serializers.CharField(max_length=40)
+        reason = serializers.CharField(max_length=4000, default="", allow_blank=True)
+        expires_at = serializers.CharField(max_length=40, required=False, help_text="For renewal_requested")
+        changes = serializers.DictField(required=False, help_text="For amended")
+
+    #: Transitions that need nothing but a reason.
+    PLAIN: ClassVar[dict[str, Callable[..., Placed]]] = {
+        "approved": lifecycle.approve,
+        "rejected": lifecycle.reject,
+        "withdrawn": lifecycle.withdraw,
+        "renewed": lifecycle.approve_renewal,
+        "renewal_refused": lifecycle.refuse_renewal,
+        "revoked": lifecycle.revoke,
+        "remediated": lifecycle.remediate,
+    }
+
+    @extend_schema(operation_id="exceptions_transition", request=In, responses={201: schemas.EXCEPTION_WRITTEN})
+    def post(self, request: Request, number: str) -> Response:
+        """Move an exception on: approved, rejected, withdrawn, renewal_requested, renewed, renewal_refused, revoked,
+        remediated, amended. Each is a record with its reason."""
+        asked = self.In(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        common = {
+            "actor": actor_of(request),
+            "exception": number,
+            "reason": given["reason"],
+            "idempotency": idempotency_of(request),
+        }
+        return _written(self._move(given, common))
+
+    def _move(self, given: dict[str, Any], common: dict[str, Any]) -> Placed:
+        if given["to"] == "renewal_requested":
+            return lifecycle.request_renewal(expires_at=parse_expiry(given.get("expires_at", "")), **common)
+        if given["to"] == "amended":
+            return lifecycle.amend(changes=_changes(given.get("changes", {})), **common)
+        if given["to"] not in self.PLAIN:
+            known = ", ".join([*self.PLAIN, "renewal_requested", "amended"])
+            raise InvalidError(
+                f"There is no transition {given['to']!r}: {known}.", code="transition_unknown", where="$.to"
+            )
+        return self.PLAIN[given["to"]](**common)
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """The members of an amendment, checked as those of a request; `lifecycle` says which may change."""
+    asked = Exceptions.In(data=given, partial=True)
+    asked.is_valid(raise_exception=True)
+    return given | {name: value for name, value in asked.validated_data.items() if name in given}
+
+
+def _find(request: Request, number: str) -> SecurityException:
+    found = seen_by(request).prefetch_related("approvals", "renewals").filter(pk=number).first()
+    if found is None:
+        raise MissingError(f"There is no exception {number!r}.", code="exception_unknown")
+    return found
+
+
+def _written(placed: Placed) -> Response:
+    found = SecurityException.objects.prefetch_related("approvals", "renewals").get(pk=placed.body["exception"])
+    return answer(placed, exception=exception_out(found, now=timezone.now()))
+
+
+def _as_of(request: Request) -> datetime | None:
+    text = request.query_params.get("as_of")
+    return parse_expiry(text, "as_of") if text is not None else None
+
+
+def _filtered(found: ExceptionQuerySet, request: Request, now: datetime, as_of: datetime | None) -> ExceptionQuerySet:
+    asked = request.query_params
+    if state := asked.get("state"):
+        found = found.was_in_state(state, as_of) if as_of else found.in_state(state, now)
+    if severity := asked.get("severity"):
+        found = found.filter(severity=_severity(severity))
+    if name := asked.get("system"):
+        found = found.filter(systems__contains=[find_system(name, where="system").pk])
+    if email := asked.get("owner"):
+        found = found.filter(owner=find_user(email, where="owner").uid)
+    if days := asked.get("due_within"):
+        found = found.filter(decision=APPROVED, expires_at__lte=(as_of or now) + timedelta(days=_days(days)))
+    return found
+
+
+def _severity(text: str) -> str:
+    if text not in dict(SEVERITIES):
+        raise InvalidError(f"There is no severity {text!r}.", code="severity_unknown", where="severity")
+    return text
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 3660:
+        raise InvalidError("due_within is a number of days, 0 to 3660.", code="filter_invalid", where="due_within")
+    return int(text)

@@ -1,0 +1,101 @@
+"""Shapes for the OpenAPI pages; answers themselves are written by `output`."""
+
+from typing import Any
+
+from drf_spectacular.utils import inline_serializer
+from rest_framework import serializers
+
+
+class PersonOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class ExceptionApprovalOut(serializers.Serializer[Any]):
+    person = PersonOut()
+    role = serializers.CharField()
+    at = serializers.DateTimeField()
+    index = serializers.IntegerField()
+    renewal = serializers.IntegerField(allow_null=True)
+
+
+class RenewalOut(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    state = serializers.CharField()
+    previous_expires_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    reason = serializers.CharField()
+    requested_by = PersonOut()
+    requested_at = serializers.DateTimeField()
+    decided_at = serializers.DateTimeField(allow_null=True)
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    kind = serializers.CharField()
+    at = serializers.DateTimeField()
+    by = PersonOut()
+    reason = serializers.CharField()
+
+
+class ExceptionOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField()
+    justification = serializers.CharField()
+    severity = serializers.CharField()
+    state = serializers.CharField()
+    expiring = serializers.BooleanField()
+    days_left = serializers.IntegerField()
+    systems = serializers.ListField(child=serializers.CharField())
+    requirements = serializers.ListField(child=serializers.CharField())
+    risk = serializers.CharField(allow_null=True)
+    compensating_controls = serializers.ListField(child=serializers.DictField())
+    requester = PersonOut()
+    owner = PersonOut()
+    approvals = ExceptionApprovalOut(many=True)
+    approvals_needed = serializers.IntegerField()
+    requested_at = serializers.DateTimeField()
+    approved_at = serializers.DateTimeField(allow_null=True)
+    effective_from = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    original_expires_at = serializers.DateTimeField()
+    renewal_pending = serializers.BooleanField()
+    renewals = RenewalOut(many=True)
+    closed_at = serializers.DateTimeField(allow_null=True)
+    index = serializers.IntegerField()
+
+
+class ExceptionDetailOut(ExceptionOut):
+    transitions = ChangeOut(many=True)
+
+
+class RiskOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    likelihood = serializers.IntegerField()
+    impact = serializers.IntegerField()
+    rating = serializers.IntegerField()
+    residual_likelihood = serializers.IntegerField(allow_null=True)
+    residual_impact = serializers.IntegerField(allow_null=True)
+    residual_rating = serializers.IntegerField(allow_null=True)
+    mitigation = serializers.CharField()
+    contingency = serializers.CharField()
+    status = serializers.CharField()
+    systems = serializers.ListField(child=serializers.CharField())
+    owner = PersonOut()
+    added_by = PersonOut()
+    added_at = serializers.DateTimeField()
+    closed_at = serializers.DateTimeField(allow_null=True)
+    index = serializers.IntegerField()
+
+
+class RiskDetailOut(RiskOut):
+    changes = ChangeOut(many=True)
+    exceptions = serializers.ListField(child=serializers.CharField())
+
+
+EXCEPTION_WRITTEN = inline_serializer(
+    "ExceptionWritten", {"exception": ExceptionDetailOut(), "receipt": serializers.DictField()}
+)
+RISK_WRITTEN = inline_serializer("RiskWritten", {"risk": RiskDetailOut(), "receipt": serializers.DictField()})
