@@ -1,0 +1,1 @@
+"""Disposition: what is past its retention goes, its leaf and proof stay."""
