@@ -14,10 +14,11 @@ from config.stack.services import ROOT
 from config.stack.supervisor import Stack, Stopped, run_script, running
 
 REAL, BENCH = ".prooftrail", ".prooftrail-bench"
-_SCENARIO = ROOT / "tests" / "e2e" / "scenario.py"
-_BENCHMARK = ROOT / "tests" / "bench" / "run.py"
+_SCENARIO, _BENCHMARK = "tests.e2e.scenario", "tests.bench"
 #: A demonstration is watched: what takes minutes or days in real life happens within seconds.
 _SHORT_INTERVALS = {"REMINDER_INTERVAL": "2", "DISPOSITION_INTERVAL": "3", "OUTBOX_INTERVAL": "1"}
+#: The demonstration's own kinds and retention classes, as any company adds its own.
+_COMPANY = ROOT / "tests" / "e2e" / "company"
 
 
 def main() -> int:
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """The stack in a folder of its own, the scenario played on it, then until somebody ends it."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _SHORT_INTERVALS.items()})
+    company = {"PROOFTRAIL_DATA_PATHS": str(_COMPANY)}
+    os.environ.update({name: os.environ.get(name, value) for name, value in (_SHORT_INTERVALS | company).items()})
     with running(_data_dir(DEMO), port=arguments.port) as stack:
         _introduce(stack)
         code = run_script(stack, _SCENARIO)
@@ -63,8 +65,6 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """The benchmark on a stack in a folder of its own."""
-    if not _BENCHMARK.is_file():
-        raise StackError("This checkout has no benchmark (tests/bench/run.py)", "Use a complete checkout.")
     with running(_data_dir(BENCH), port=arguments.port) as stack:
         return run_script(stack, _BENCHMARK)
 

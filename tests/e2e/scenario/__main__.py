@@ -1,0 +1,39 @@
+"""``python -m tests.e2e.scenario [--step N]``: plays all steps, or one again on what an earlier play left."""
+
+import argparse
+import sys
+import time
+
+import httpx
+
+from tests.e2e.scenario import release
+from tests.e2e.scenario.stage import NotHeldError, Stage
+
+STEPS = [
+    release.step_1_open,
+    release.step_2_evidence,
+    release.step_3_approvals,
+    release.step_4_production,
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--step", type=int, choices=range(1, len(STEPS) + 1))
+    only = parser.parse_args().step
+    stage, began = Stage.enter(), time.monotonic()
+    for number, step in enumerate(STEPS, start=1):
+        if only not in (None, number):
+            continue
+        print(f"\n{number}. {step.__doc__}", flush=True)
+        try:
+            step(stage)
+        except (NotHeldError, httpx.HTTPError, OSError) as error:
+            print(f"  ✗ step {number} does not hold: {error}", flush=True)
+            return 1
+    print(f"\nEvery step held, in {time.monotonic() - began:.0f} s.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

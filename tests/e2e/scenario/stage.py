@@ -1,0 +1,177 @@
+"""What the steps work with: printing, waiting, HTTP, the command lines, psql, and what is remembered between steps."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[3]
+T = TypeVar("T")
+
+
+class NotHeldError(Exception):
+    """Something read back was not what the step promises."""
+
+
+def tick(text: str) -> None:
+    print(f"  ✓ {text}", flush=True)
+
+
+def expect(holds: object, promise: str) -> None:
+    """Print a tick if it holds, end the play if not."""
+    if not holds:
+        raise NotHeldError(promise)
+    tick(promise)
+
+
+def same(found: object, wanted: object, promise: str) -> None:
+    """Like `expect`, and says what was found instead."""
+    if found != wanted:
+        raise NotHeldError(f"{promise}: found {found!r}, not {wanted!r}")
+    tick(promise)
+
+
+def wait_for(what: str, ask: Callable[[], T | None], *, seconds: float) -> T:
+    """Ask until there is an answer; tell every four seconds that we wait. `PATIENCE` bounds it for tests."""
+    end = time.monotonic() + min(seconds, float(os.environ.get("PATIENCE", seconds)))
+    told = time.monotonic()
+    while (answer := ask()) is None:
+        if time.monotonic() > end:
+            raise NotHeldError(f"{what}: it did not happen in time")
+        if time.monotonic() - told > 4:
+            told = time.monotonic()
+            print(f"    … waiting: {what} ({end - told:.0f} s at most)", flush=True)
+        time.sleep(0.4)
+    return answer
+
+
+@dataclass
+class Stage:
+    """The running stack as seen from outside, and what earlier steps left (kept in the data folder, 0600)."""
+
+    url: str
+    data_dir: Path
+    state: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def enter(cls) -> "Stage":
+        data_dir = Path(os.environ["DATA_DIR"])
+        stage = cls(os.environ["PROOFTRAIL_URL"], data_dir)
+        if stage._file.exists():
+            stage.state = json.loads(stage._file.read_text())
+        stage.files.mkdir(mode=0o700, exist_ok=True)
+        return stage
+
+    @property
+    def _file(self) -> Path:
+        return self.data_dir / "demo.json"
+
+    @property
+    def files(self) -> Path:
+        """Where the demonstration's own files lie."""
+        return self.data_dir / "demo"
+
+    def remember(self, **values: Any) -> None:
+        self.state |= values
+        self._file.touch(mode=0o600)
+        self._file.write_text(json.dumps(self.state, indent=1))
+
+    # -- HTTP --------------------------------------------------------------------------------------------------------
+
+    def api(self, who: str) -> httpx.Client:
+        """The API with somebody's token."""
+        return httpx.Client(
+            base_url=f"{self.url}/api/v1/",
+            headers={"Authorization": f"Bearer {self.state['tokens'][who]}"},
+            timeout=30,
+        )
+
+    def get(self, who: str, path: str, **params: Any) -> Any:
+        with self.api(who) as client:
+            return answered(client.get(path, params=params), 200)
+
+    def post(self, who: str, path: str, body: Mapping[str, Any], status: int = 201) -> Any:
+        with self.api(who) as client:
+            return answered(client.post(path, json=body), status)
+
+    def browser(self, who: str) -> httpx.Client:
+        """Somebody signed in as in a browser."""
+        client = httpx.Client(base_url=self.url, timeout=30, follow_redirects=True)
+        person = self.state["people"][who]
+        page = client.post(
+            "/admin/login/",
+            data={
+                "username": person["email"],
+                "password": person["password"],
+                "csrfmiddlewaretoken": csrf(client.get("/admin/login/")),
+                "next": "/",
+            },
+            headers={"Referer": self.url + "/admin/login/"},
+        )
+        if "sessionid" not in client.cookies:
+            raise NotHeldError(f"{who} cannot sign in ({page.status_code})")
+        return client
+
+    def new_token(self, who: str) -> str:
+        """A token that somebody made for themselves while signed in."""
+        client = self.browser(who)
+        made = client.post(
+            "/api/v1/tokens",
+            json={"label": "demonstration", "days": 7},
+            headers={"X-CSRFToken": client.cookies["csrftoken"], "Referer": self.url},
+        )
+        token: str = answered(made, 201)["token"]
+        return token
+
+    # -- command lines -------------------------------------------------------------------------------------------------
+
+    def cli(self, *arguments: str | Path, who: str | None = None, fails: int | None = None) -> str:
+        """`prooftrail …` with somebody's token; output, or NotHeldError unless the exit code is the wanted one."""
+        own = {"PROOFTRAIL_URL": self.url, "PROOFTRAIL_TOKEN": self.state["tokens"][who]} if who else {}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PROOFTRAIL_")}
+        config = {"PROOFTRAIL_CONFIG": str(self.files / f"cli-{who or 'stranger'}"), "TERM": "dumb", "COLUMNS": "200"}
+        command = [Path(sys.executable).parent / "prooftrail", *arguments]
+        return run(command, env=clean | own | config, code=fails or 0)
+
+    def manage(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        """`manage.py …` on the running stack."""
+        return run([sys.executable, "manage.py", *arguments], env=dict(os.environ) | environment, code=code)
+
+    def psql(self, sql: str, *, url: str, code: int = 0) -> str:
+        """What psql prints for one statement."""
+        command = [os.environ.get("PSQL", "psql"), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]
+        return run(command, env=dict(os.environ), code=code)
+
+
+def run(command: list[Any], *, env: Mapping[str, str], code: int = 0) -> str:
+    """What a command that must end with `code` printed; a failure's complaint is part of it."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=dict(env), capture_output=True, text=True)
+    if done.returncode != code:
+        shown = " ".join(str(part) for part in command[1:4])
+        raise NotHeldError(
+            f"`{shown} …` ended with {done.returncode}, not {code}: {(done.stdout + done.stderr)[-600:]}"
+        )
+    return done.stdout + (done.stderr if code else "")
+
+
+def answered(response: httpx.Response, status: int) -> Any:
+    """The JSON of an answer with the wanted status."""
+    if response.status_code != status:
+        raise NotHeldError(f"{response.request.url.path} answered {response.status_code}: {response.text[:400]}")
+    return response.json()
+
+
+def csrf(page: httpx.Response) -> str:
+    """The hidden CSRF field of a form."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    if found is None:
+        raise NotHeldError(f"{page.url.path} shows no form ({page.status_code})")
+    return found[1]
