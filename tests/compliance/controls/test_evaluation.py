@@ -39,7 +39,9 @@ def test_it_calls_an_approval_after_the_deploy_late(story: Stories, around: Arou
     row = judged(around)["change-approved"]
     assert (row.status, row.detail) == ("late", "approved by sre after the deploy started")
     assert played.placed["approval"].index in row.records
-    assert row.met_at is not None and row.due is not None and row.met_at > row.due
+    assert row.met_at is not None
+    assert row.due is not None
+    assert row.met_at > row.due
 
 
 def test_it_does_not_let_a_backdated_deploy_claim_help_or_hurt(story: Stories, around: Around) -> None:
