@@ -87,6 +87,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
+    if isinstance(value, dict) and isinstance(value.get("name"), str):  # a person
+        return str(value["name"])
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)

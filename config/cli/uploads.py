@@ -15,18 +15,19 @@ _POLL_LONGEST = 5.0
 _POLL_LIMIT = 900.0
 
 
-def upload(api: Api, file: LocalFile, *, system: str) -> dict[str, Any]:
-    """The artifact, confirmed. A file that the system holds already is not sent again."""
-    announced = api.post(
-        "artifacts",
-        {
-            "sha256": file.sha256,
-            "size": file.size,
-            "name": file.name,
-            "system": system,
-            "media_type": file.media_type,
-        },
-    ).data
+def upload(api: Api, file: LocalFile, *, system: str, kind: str | None = None) -> dict[str, Any]:
+    """The artifact, confirmed. A file that the system holds already is not sent again.
+
+    ``kind`` is that of the record which will name it: the file is kept as long as such records are.
+    """
+    wanted = {
+        "sha256": file.sha256,
+        "size": file.size,
+        "name": file.name,
+        "system": system,
+        "media_type": file.media_type,
+    }
+    announced = api.post("artifacts", wanted | ({"kind": kind} if kind else {})).data
     if announced.get("upload"):
         _put(file, announced["upload"])
     artifact: dict[str, Any] = announced["artifact"]

@@ -11,7 +11,7 @@ from config.cli.files import read_body
 from config.cli.receipts import finish
 
 app = typer.Typer(no_args_is_help=True, help="Security exceptions.")
-_COLUMNS = ["id", "title", "severity", "state", "expires_at", "owner", "systems"]
+_COLUMNS = ["id", "title", "severity", "state", "expires_at", "days_left", "owner", "systems"]
 
 
 @app.command("list")

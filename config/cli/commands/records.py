@@ -91,7 +91,7 @@ def attest(
         return
     api = Api.current()
     for item in attached:
-        upload_file(api, item, system=_system_of(evidence))
+        upload_file(api, item, system=_system_of(evidence), kind=kind)
     answer = _post(api, evidence, envelope, idempotency_key)
     if out is not None:
         receipts.keep(out, answer.raw, envelope)
@@ -108,10 +108,11 @@ def attest(
 def upload(
     path: Annotated[Path, typer.Argument(help="The file.")],
     system: Annotated[str, typer.Option(help="The system that it belongs to.")],
+    kind: Annotated[str | None, typer.Option(help="The kind of the record that will name it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Upload a file, so that evidence can name it by its digest."""
-    artifact = upload_file(Api.current(), local_file(path), system=system)
+    artifact = upload_file(Api.current(), local_file(path), system=system, kind=kind)
     if as_json:
         output.data(artifact)
     else:

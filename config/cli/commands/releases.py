@@ -78,7 +78,7 @@ def timeline(release: Release, as_json: Json = False) -> None:
     if as_json:
         output.data({"results": rows})
     else:
-        columns = ["index", "occurred", "kind", "by", "outcome", "summary"]
+        columns = ["index", "occurred", "kind", "outcome", "timeliness", "principal", "signed_by"]
         output.table(rows, columns, empty="Nothing is recorded for this release yet.")
 
 

@@ -97,6 +97,7 @@ def test_it_uploads_files_and_names_them_as_subjects(logged_in: Service, prooftr
         "name": "site.tar.gz",
         "system": "web",
         "media_type": "application/x-tar",
+        "kind": "deploy.log",
     }
     put = logged_in.requests(f"PUT /incoming/{SITE_SHA}")[0]
     assert put.body == SITE
@@ -241,7 +242,8 @@ def test_it_finds_a_place_for_the_receipt_before_it_writes(logged_in: Service, p
 
 
 def test_it_uploads_a_file_by_itself(logged_in: Service, prooftrail: Prooftrail, site: Path) -> None:
-    outcome = prooftrail("upload", site, "--system", "web", "--json")
+    outcome = prooftrail("upload", site, "--system", "web", "--kind", "deploy.log", "--json")
+    assert logged_in.seen[0].json()["kind"] == "deploy.log"
     assert json.loads(outcome.out) == {"sha256": SITE_SHA, "state": "confirmed"}
     assert f"sha256:{SITE_SHA}" in prooftrail("upload", site, "--system", "web").out
     assert logged_in.stored == {SITE_SHA: SITE}

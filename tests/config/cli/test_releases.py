@@ -77,7 +77,8 @@ def test_it_shows_a_release(logged_in: Service, prooftrail: Prooftrail) -> None:
 
 def test_it_shows_the_whole_timeline(logged_in: Service, prooftrail: Prooftrail) -> None:
     def row(index: int) -> dict[str, object]:
-        return {"index": index, "kind": "test.result", "occurred": "2026-11-22T05:00:00Z", "summary": "[bold]unit"}
+        by = {"id": "p_1", "name": "[bold]ci"}
+        return {"index": index, "kind": "test.result", "occurred": "2026-11-22T05:00:00Z", "principal": by}
 
     following = f"https://elsewhere.example{BASE}/timeline?cursor=c%3D"
     first = Reply({"results": [row(1)], "next": following, "previous": None})
@@ -88,7 +89,7 @@ def test_it_shows_the_whole_timeline(logged_in: Service, prooftrail: Prooftrail)
     assert logged_in.seen[1].query == {"cursor": ["c="]}
     out = prooftrail("release", "timeline", RELEASE).out
     assert "test.result" in out
-    assert "[bold]unit" in out
+    assert "[bold]ci" in out
     assert "outcome" not in out
     logged_in.on(f"GET {BASE}/timeline", Reply({"results": [], "next": None}))
     assert "Nothing is recorded" in prooftrail("release", "timeline", RELEASE).out
