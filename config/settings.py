@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.templatetags.static import static
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR", BASE_DIR / ".prooftrail")).resolve()
@@ -35,9 +36,9 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
     "config.apps.ConfigConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "config.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -121,6 +122,47 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
+
+FORMAT_MODULE_PATH = ["config.formats"]
+
+# -- admin
+#: Whether `make run` keeps everything on this machine.
+EMBEDDED = (DATA_DIR / "env").is_file()
+UNFOLD = {
+    "SITE_TITLE": "Prooftrail",
+    "SITE_HEADER": "Prooftrail",
+    "SITE_SUBHEADER": "Evidence that proves itself",
+    "SITE_URL": None,
+    "SITE_ICON": lambda request: static("prooftrail/mark.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("prooftrail/mark.svg")},
+    ],
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": False,
+    "ENVIRONMENT": "evidence.admin.navigation.environment",
+    "LOGIN": {"image": lambda request: static("prooftrail/login.svg")},
+    "STYLES": [lambda request: static("prooftrail/prooftrail.css")],
+    "SCRIPTS": [lambda request: static("prooftrail/prooftrail.js")],
+    "ACCOUNT": {"navigation": "evidence.admin.navigation.account"},
+    "SIDEBAR": {"navigation": "evidence.admin.navigation.sidebar"},
+    "BORDER_RADIUS": "8px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(98.2% .012 190)",
+            "100": "oklch(95% .03 190)",
+            "200": "oklch(90% .055 190)",
+            "300": "oklch(83% .085 190)",
+            "400": "oklch(75% .1 190)",
+            "500": "oklch(66% .1 192)",
+            "600": "oklch(47% .085 194)",
+            "700": "oklch(41% .074 195)",
+            "800": "oklch(36% .062 196)",
+            "900": "oklch(31% .05 197)",
+            "950": "oklch(23% .04 198)",
+        },
+    },
+}
 
 # -- API
 REST_FRAMEWORK = {

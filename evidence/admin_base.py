@@ -1,13 +1,27 @@
 """The base of every page in the admin: closed by default, opened role by role, written through the ledger only."""
 
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar, cast
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
+from unfold.decorators import display as unfold_display
 
 from config.errors import ProoftrailError
 from evidence.models import User
+
+Shows = TypeVar("Shows", bound=Callable[..., Any])
+
+
+def display(
+    description: str, *, ordering: str | None = None, header: bool = False, label: Mapping[str, str] | None = None
+) -> Callable[[Shows], Shows]:
+    """A column of a list. `header` shows a pair of lines, `label` a coloured word (value: success, danger, info …)."""
+    decorate: Callable[[Shows], Shows] = unfold_display(
+        description=description, ordering=ordering, header=header, label=label
+    )
+    return decorate
 
 
 def has_role(request: HttpRequest, roles: tuple[str, ...]) -> bool:
@@ -33,6 +47,9 @@ class RoleAdmin(ModelAdmin):  # type: ignore[misc]  # unfold publishes no types
     view_roles: ClassVar[tuple[str, ...]] = ()
     add_roles: ClassVar[tuple[str, ...]] = ()
     change_roles: ClassVar[tuple[str, ...]] = ()
+    #: What an empty list says: what belongs here, and what to do first.
+    empty_title: ClassVar[str] = "Nothing here yet"
+    empty_text: ClassVar[str] = ""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -1,0 +1,45 @@
+// Two small things: copying a text, and a page that learns of a pipeline's first record.
+"use strict";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  const said = button.querySelector("[data-said]");
+  const before = said.textContent;
+  try {
+    await navigator.clipboard.writeText(source.textContent.trim());
+    said.textContent = "Copied";
+  } catch {
+    // No clipboard on plain http: select it, so that one key does the rest.
+    window.getSelection().selectAllChildren(source);
+    said.textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => { said.textContent = before; }, 2500);
+});
+
+document.addEventListener("DOMContentLoaded", () => {
+  const signal = document.querySelector(".pt-signal[data-poll]");
+  if (!signal || signal.dataset.state !== "waiting") return;
+
+  const ask = async () => {
+    try {
+      const answer = await fetch(signal.dataset.poll, { headers: { Accept: "application/json" } });
+      const first = answer.ok ? await answer.json() : { index: null };
+      if (first.index !== null) return arrived(first);
+    } catch {
+      // The server is away for a moment; ask again.
+    }
+    setTimeout(ask, 2000);
+  };
+
+  const arrived = (first) => {
+    signal.dataset.state = "arrived";
+    const link = document.createElement("a");
+    link.href = first.url;
+    link.textContent = `record #${first.index}`;
+    signal.querySelector("[data-text]").replaceChildren(`The first record is here: ${first.kind}, `, link, ".");
+  };
+
+  setTimeout(ask, 2000);
+});

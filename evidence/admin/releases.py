@@ -1,0 +1,331 @@
+"""Releases: the list, the timeline of one, signing off, and opening a new one."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.widgets import (
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+)
+
+from evidence.admin.forms import LedgerForm, actor, page, person, text_input, written
+from evidence.admin.shown import shown
+from evidence.admin_base import RoleAdmin, display
+from evidence.api.permissions import INSIDE
+from evidence.ledger import append, reader
+from evidence.models import Approval, Record, Release, SignOff, System, User
+from evidence.people import display_names, visible_systems
+from evidence.records import plain_draft
+from evidence.releases import approve, current_approvals
+from evidence.tlog.leaf import format_time
+
+#: Steps of a timeline that one page shows; the list of records has the rest.
+STEPS = 500
+TYPES = [("regular", "Regular"), ("hotfix", "Hotfix")]
+DECISIONS = [("approved", "Approve"), ("rejected", "Reject"), ("withdrawn", "Withdraw my earlier decision")]
+
+
+class ApprovalForm(LedgerForm):
+    manifest_digest = forms.CharField(widget=forms.HiddenInput)
+    decision = forms.ChoiceField(choices=DECISIONS, initial="approved", widget=UnfoldAdminRadioSelectWidget)
+    comment = forms.CharField(
+        required=False,
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+        help_text="Required for a rejection. It becomes part of the signed record.",
+    )
+
+    def __init__(self, *args: Any, roles: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [(role, role) for role in roles]
+        self.fields["role"] = forms.ChoiceField(
+            label="In the role", choices=choices, widget=UnfoldAdminSelectWidget(choices=choices)
+        )
+        self.order_fields(["role", "decision", "comment"])
+
+
+class ReleaseForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
+    type = forms.ChoiceField(choices=TYPES, widget=UnfoldAdminSelectWidget(choices=TYPES))
+    ticket_url = forms.URLField(
+        label="Ticket's address",
+        max_length=500,
+        assume_scheme="https",
+        widget=text_input(type="url", placeholder="https://"),
+    )
+    window_from = forms.SplitDateTimeField(required=False, label="From (UTC)", widget=UnfoldAdminSplitDateTimeWidget)
+    window_to = forms.SplitDateTimeField(required=False, label="To (UTC)", widget=UnfoldAdminSplitDateTimeWidget)
+    surface_lines = forms.CharField(
+        required=False,
+        label="Surfaces",
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+        help_text="One a line: web, api …",
+    )
+    dashboard_lines = forms.CharField(
+        required=False,
+        label="Dashboards",
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+        help_text="One a line: its name, then its address, as in “Errors https://grafana.example.com/d/errors”.",
+    )
+
+    class Meta:
+        model = Release
+        fields = ("system", "tag", "type", "ticket_id", "ticket_url", "captain", "commander")
+        labels = {"ticket_id": "Ticket"}
+        help_texts = {
+            "captain": "Who leads the release.",
+            "commander": "Who decides during the cutover, where that is somebody else.",
+        }
+
+    def clean(self) -> dict[str, Any] | None:
+        data = super().clean() or self.cleaned_data
+        if bool(data.get("window_from")) != bool(data.get("window_to")):
+            self.add_error("window_to", "A window has both ends, or there is none.")
+        return data
+
+    def clean_dashboard_lines(self) -> list[dict[str, str]]:
+        dashboards = []
+        for line in filter(None, map(str.strip, self.cleaned_data["dashboard_lines"].splitlines())):
+            name, _, url = line.rpartition(" ")
+            if not url.startswith(("https://", "http://")):
+                raise forms.ValidationError(f"“{line}” does not end in an address.")
+            dashboards.append({"name": name.strip(" :") or url, "url": url})
+        return dashboards
+
+    def body(self) -> dict[str, Any]:
+        """The `release.opened` record that this form describes."""
+        data = self.cleaned_data
+        names = ("tag", "type", "ticket_id", "ticket_url", "captain")
+        body: dict[str, Any] = {"system": data["system"].name, **{name: data[name] for name in names}}
+        optional = {
+            "commander": data["commander"],
+            "surfaces": [line.strip() for line in data["surface_lines"].splitlines() if line.strip()],
+            "dashboards": data["dashboard_lines"],
+        }
+        if data["window_from"] and data["window_to"]:
+            optional["window"] = {"from": format_time(data["window_from"]), "to": format_time(data["window_to"])}
+        return body | {name: value for name, value in optional.items() if value}
+
+
+@admin.register(Release)
+class ReleaseAdmin(RoleAdmin):
+    view_roles = INSIDE
+    add_roles = ("captain", "engineer")
+    form = ReleaseForm
+    list_display = ("release", "state_label", "ticket", "captain", "window", "approvals_so_far")
+    list_filter = ("state", "type", ("system", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("system",)
+    search_fields = ("id", "ticket_id", "captain")
+    search_help_text = "Release, ticket or captain"
+    fieldsets = (
+        (None, {"fields": (("system", "tag"), ("type", "ticket_id"), "ticket_url", ("captain", "commander"))}),
+        ("When and what", {"fields": ("window_from", "window_to", "surface_lines", "dashboard_lines")}),
+    )
+    empty_title = "No release yet"
+    empty_text = "Evidence, approvals and deploys gather around a release. Captains, engineers and pipelines open them."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
+        return (
+            Release.objects.in_systems(visible_systems(person(request)))
+            .select_related("system")
+            .prefetch_related("approvals")
+            .order_by("-opened_by")
+        )
+
+    # -- the list ----------------------------------------------------------------------------------------------------
+
+    @display("Release", header=True, ordering="opened_by")
+    def release(self, release: Release) -> list[str]:
+        return [release.tag, f"{release.system.name} · {release.type}"]
+
+    @display("State", label={"open": "info", "closed": "success", "cancelled": "warning"}, ordering="state")
+    def state_label(self, release: Release) -> str:
+        return release.state
+
+    @display("Ticket")
+    def ticket(self, release: Release) -> SafeString:
+        return format_html(
+            '<a class="pt-link" href="{}" target="_blank" rel="noreferrer">{}</a>',
+            release.ticket_url,
+            release.ticket_id,
+        )
+
+    @display("Window")
+    def window(self, release: Release) -> str:
+        return span(release.window_from, release.window_to) or "–"
+
+    @display("Approvals so far")
+    def approvals_so_far(self, release: Release) -> SafeString | str:
+        found = standing(release)
+        if not found:
+            return "none yet" if release.manifest_digest else "no manifest yet"
+        rows = ((approval_tone(release, a), a.role, approval_word(release, a)) for a in found)
+        return format_html_join(
+            " ", '<span class="pt-chip pt-{}" title="{} {}">{}</span>', ((t, r, w, r) for t, r, w in rows)
+        )
+
+    # -- opening one -------------------------------------------------------------------------------------------------
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial = {"tag": f"release-{timezone.now():%Y%m%d}", "captain": person(request).name}
+        found: dict[str, Any] = initial | super().get_changeform_initial_data(request)
+        return found
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "system":
+            allowed = visible_systems(person(request))
+            kwargs["queryset"] = System.objects.all() if allowed is None else System.objects.filter(pk__in=allowed)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Release, form: Any, change: bool) -> None:
+        draft = plain_draft(
+            {"kind": "release.opened", "body": form.body()}, principal=person(request), actor=actor(request)
+        )
+        obj.pk = Release.objects.values_list("pk", flat=True).get(opened_by=append(draft).index)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        messages.success(request, f"Release {obj.pk} is open.")
+        return HttpResponseRedirect(_url(obj))
+
+    # -- one release -------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.approve_view)
+        return [path("<path:object_id>/approve/", view, name="evidence_release_approve"), *super().get_urls()]
+
+    def _release(self, request: HttpRequest, object_id: str) -> Release:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        release = self.get_queryset(request).filter(pk=unquote(object_id)).first()
+        if release is None:
+            raise Http404(f"there is no release {unquote(object_id)}")
+        return release
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        release = self._release(request, object_id)
+        records = Record.objects.in_systems(visible_systems(person(request))).filter(release=release.pk)
+        count = records.count()
+        steps = shown(records.order_by("index")[max(0, count - STEPS) : count])
+        return page(
+            request,
+            "evidence/release.html",
+            title=release.tag,
+            release=release,
+            window=span(release.window_from, release.window_to),
+            steps=steps,
+            earlier=count - len(steps),
+            approvals=_approval_rows(release),
+            signs_for=_roles(person(request), release),
+            approve_url=reverse("admin:evidence_release_approve", args=[quote(release.pk)]),
+        )
+
+    def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Sign off: shows what is approved, and approves exactly the digest that was shown (R1.5)."""
+        release = self._release(request, object_id)
+        roles = _roles(person(request), release)
+        form = ApprovalForm(request.POST or None, roles=roles, initial={"manifest_digest": release.manifest_digest})
+        if request.method == "POST":
+            placed = written(form, lambda: _approve(request, release, form))
+            if placed is not None:
+                messages.success(request, f"Your decision is record #{placed.index}.")
+                return HttpResponseRedirect(_url(release))
+        stale = form.is_bound and form.data.get("manifest_digest") != release.manifest_digest
+        return page(
+            request,
+            "evidence/approve.html",
+            title=f"Sign off {release.tag}",
+            release=release,
+            roles=roles,
+            form=form,
+            stale=stale,
+            manifest=_manifest(release),
+            cancel=_url(release),
+        )
+
+
+def _approve(request: HttpRequest, release: Release, form: ApprovalForm) -> Any:
+    data = form.cleaned_data
+    return approve(
+        release=release,
+        person=person(request),
+        actor=actor(request),
+        role=data["role"],
+        decision=data["decision"],
+        manifest_digest=data["manifest_digest"],
+        comment=data["comment"],
+        idempotency=form.idempotency(request),
+    )
+
+
+def _url(release: Release) -> str:
+    return reverse("admin:evidence_release_change", args=[quote(release.pk)])
+
+
+def _roles(user: User, release: Release) -> list[str]:
+    """Roles in which somebody may sign off releases of this system."""
+    found = SignOff.objects.filter(user=user, system=release.system_id).order_by("role")
+    return list(found.values_list("role", flat=True))
+
+
+def _manifest(release: Release) -> dict[str, Any] | None:
+    """The body of the manifest that stands to be approved; None when there is none, or it was disposed of."""
+    if release.manifest_index is None:
+        return None
+    stored = reader.get(release.manifest_index)
+    return stored.recorded.body if stored.envelope is not None else None
+
+
+def standing(release: Release) -> list[Approval]:
+    """Decisions that stand, one for each person and role."""
+    return current_approvals(release.approvals.all())
+
+
+def is_stale(release: Release, approval: Approval) -> bool:
+    return approval.manifest_digest != release.manifest_digest
+
+
+def approval_word(release: Release, approval: Approval) -> str:
+    return f"{approval.decision}, stale" if is_stale(release, approval) else approval.decision
+
+
+def approval_tone(release: Release, approval: Approval) -> str:
+    if is_stale(release, approval):
+        return "warning"
+    return "success" if approval.decision == "approved" else "danger"
+
+
+def _approval_rows(release: Release) -> list[dict[str, Any]]:
+    approvals = list(release.approvals.all())
+    names = display_names(approval.person for approval in approvals)
+    counting = {approval.index for approval in standing(release)}
+    return [
+        {
+            "approval": approval,
+            "person": names[approval.person],
+            "tone": approval_tone(release, approval) if approval.index in counting else "neutral",
+            "stale": is_stale(release, approval),
+            "superseded": approval.index not in counting,
+        }
+        for approval in sorted(approvals, key=lambda approval: -approval.index)
+    ]
+
+
+def span(start: datetime | None, end: datetime | None) -> str:
+    """A window in one line, always with its zone."""
+    if start is None or end is None:
+        return ""
+    same_day = start.date() == end.date()
+    return f"{start:%Y-%m-%d %H:%M} to {end.strftime('%H:%M' if same_day else '%Y-%m-%d %H:%M')} UTC"
