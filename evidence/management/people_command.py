@@ -24,6 +24,9 @@ class PeopleCommand(BaseCommand):
             made = self.make(options)
         except ProoftrailError as error:
             raise CommandError(f"{error.detail} [{error.code}]") from None
+        self.show(made, options)
+
+    def show(self, made: dict[str, Any], options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(made))
         else:

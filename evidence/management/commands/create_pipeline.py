@@ -21,6 +21,13 @@ class Command(PeopleCommand):
         parser.add_argument("--kind", action="append", default=[], help="kinds it may post; default all")
         parser.add_argument("--public-key", metavar="FILE", help="PEM of its Ed25519 public key")
         parser.add_argument("--days", type=int, default=TOKEN_DAYS, help="how long the token is valid")
+        parser.add_argument("--token-only", action="store_true", help="print the token alone, for a pipe")
+
+    def show(self, made: dict[str, Any], options: dict[str, Any]) -> None:
+        if options["token_only"]:
+            self.stdout.write(made["token"])
+        else:
+            super().show(made, options)
 
     def make(self, options: dict[str, Any]) -> dict[str, Any]:
         actor = Actor(SERVICE)

@@ -1,0 +1,103 @@
+"""Step 6: a SOC 2 pack, from the request to its verification by a stranger, and tries to delete it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.e2e.scenario import company
+from tests.e2e.scenario.stage import NotHeldError, Stage, expect, same, tick, wait_for
+
+
+def step_6_pack(stage: Stage) -> None:
+    """A SOC 2 pack for the quarter: built by the worker, locked, downloaded, verified, and not to be deleted"""
+    quarter = company.quarter(company.TODAY)
+    asked = json.loads(stage.cli("pack", "request", "--quarter", quarter, "--json", who="lea"))["pack"]
+    tick(f"pack {asked['id']} for {quarter} is {asked['state']}")
+
+    def finished() -> dict[str, Any] | None:
+        pack: dict[str, Any] = json.loads(stage.cli("pack", "status", asked["id"], "--json", who="lea"))
+        pack = pack.get("pack", pack)
+        if pack["state"] == "failed":
+            raise NotHeldError(f"the pack failed: {pack['error']}")
+        return pack if pack["state"] == "ready" else None
+
+    pack = wait_for("the worker builds the pack", finished, seconds=120)
+    path = stage.files / f"pack-{pack['id']}.zip"
+    path.unlink(missing_ok=True)
+    stage.cli("pack", "download", pack["id"], "--out", path, who="ada")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    same(digest, pack["sha256"], f"Ada, the auditor, downloaded {path.stat().st_size} bytes by a presigned URL")
+    stage.remember(pack=pack, pack_path=str(path))
+    _locked(pack)
+    _verified(stage, path)
+    _not_deleted(pack)
+
+
+def _verified(stage: Stage, path: Path) -> None:
+    printed = stage.cli("verify", path, "--log-key", stage.state["log_key"])
+    steps = [line.strip() for line in printed.splitlines() if line.strip()]
+    print("".join(f"      {line}\n" for line in steps), end="", flush=True)
+    expect(len(steps) >= 11, "the pack verifies with the log key that was noted in step 1")
+    stage.remember(verification=steps)
+    unknown = stage.cli("verify", path, fails=1)
+    expect("consistent, signer unknown" in unknown, "without a key it is “consistent, signer unknown”, exit code 1")
+
+
+def _store() -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=os.environ["S3_ENDPOINT_URL"],
+        region_name=os.environ["S3_REGION"],
+        aws_access_key_id=os.environ["S3_ACCESS_KEY_ID"],
+        aws_secret_access_key=os.environ["S3_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+    )
+
+
+def _object(pack: dict[str, Any]) -> dict[str, str]:
+    return {"Bucket": os.environ["S3_BUCKET"], "Key": pack["s3_key"], "VersionId": pack["version_id"]}
+
+
+def _locked(pack: dict[str, Any]) -> None:
+    lock = _store().get_object_retention(**_object(pack))["Retention"]
+    until = lock["RetainUntilDate"]
+    expect(
+        lock["Mode"] == "COMPLIANCE" and until.isoformat()[:19] == pack["locked_until"][:19],
+        f"s3://{os.environ['S3_BUCKET']}/{pack['s3_key']} is locked in compliance mode until {until:%Y-%m-%d}",
+    )
+
+
+def _not_deleted(pack: dict[str, Any]) -> None:
+    store = _store()
+    try:
+        store.delete_object(**_object(pack))
+    except ClientError as error:
+        tick(f"deleting the version through S3 is refused: {error.response['Error']['Code']}")
+    else:
+        raise NotHeldError("S3 deleted the locked version")
+    _other_ports(pack)
+    size = store.head_object(**_object(pack))["ContentLength"]
+    same(size, pack["size"], "the locked version is still there, whole")
+
+
+def _other_ports(pack: dict[str, Any]) -> None:
+    """The store's own ports speak HTTP without S3's rules: none of them may delete."""
+    path = f"/buckets/{os.environ['S3_BUCKET']}/{pack['s3_key']}"
+    answers = {}
+    for port in os.environ["EMBEDDED_STORE_PORTS"].split():
+        for target in (path, path + ".versions?recursive=true", f"/buckets/{os.environ['S3_BUCKET']}?recursive=true"):
+            try:
+                found = httpx.delete(f"http://127.0.0.1:{port}{target}", timeout=5)
+                answers[port] = found.status_code
+            except httpx.HTTPError:
+                continue  # closed, or speaking gRPC
+            if found.is_success:
+                raise NotHeldError(f"port {port} of the store took a DELETE: {found.status_code}")
+    expect(401 in answers.values(), f"its other ports refuse: {', '.join(f'{p}: {s}' for p, s in answers.items())}")
