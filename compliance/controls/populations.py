@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from compliance.controls import catalog
 from compliance.controls.exceptions import Life, lives, waivers
 from compliance.controls.facts import Event, Item, Waiver
 from config.errors import InvalidError
@@ -17,6 +18,8 @@ from evidence.projections import manifest_digest
 PAGE = 200
 #: Kinds whose whole body matters, not only the facts that are searchable.
 _WITH_BODY = "exception."
+#: What rules look at in a release, beside the kinds that controls name; a release may have thousands of others.
+_LOOKED_AT = {"approval", "deploy.finished", "deploy.manifest", "test.result"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def _deployment(row: Record, events: Sequence[Event], excuses: list[Waiver]) -> 
 
 
 def _release_events(period: Period, release: str | None) -> list[Event]:
-    rows = standing(period).filter(release=release).exclude(kind__startswith=_WITH_BODY)
+    named = {control.parameters["kind"] for control in catalog.load().controls if "kind" in control.parameters}
+    rows = standing(period).filter(release=release, kind__in=_LOOKED_AT | named)
     return [event for page in pages(rows) for event in events_of(page)]
 
 

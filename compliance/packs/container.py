@@ -144,7 +144,7 @@ class ZipReader:
         return int(count)
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """Names that begin with `prefix`, in order, a page at a time."""
+        """Names that begin with `prefix` and are longer, in order, a page at a time."""
         last = prefix
         question = "SELECT name FROM entry WHERE name > ? AND name < ? ORDER BY name LIMIT 1000"
         while page := self.index.execute(question, (last, prefix + "\x7f")).fetchall():

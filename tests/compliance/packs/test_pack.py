@@ -3,9 +3,15 @@
 import csv
 import hashlib
 import io
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from compliance.packs import bag, container, plan, tables
+from evidence.ledger import Actor, append_all, service_draft
 from evidence.tlog.note import Verifier
+from evidence.tlog.tiles import TILE
 from exceptions import lifecycle
 from tests.cast import Cast
 from tests.compliance.conftest import Story, actor
@@ -126,3 +132,31 @@ def test_it_starts_its_leaves_before_the_period(cast: Cast, story: Story, pack: 
     older = [row for row in table(packed, "populations/records.csv") if row["required"] == "no"]
     assert {"release.opened", "deploy.manifest", "key.created"} <= {row["kind"] for row in older}
     assert steps(packed, log_key)[-1].ok
+
+
+def test_it_takes_no_more_memory_for_a_larger_pack(
+    cast: Cast, pack: Pack, log_key: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building and verifying: four times the records in the same memory. Chunks are small, so that both fill them."""
+    for module in (bag, container, tables):
+        monkeypatch.setattr(module, "CHUNK", 1 << 15)
+    monkeypatch.setattr(plan, "_BUNDLES", TILE)
+
+    def peak(name: str) -> int:
+        tracemalloc.start()
+        steps(pack(name), log_key)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    playing = Story(cast).open().build().approve().deploy()
+    note = {"title": "Note", "decision": "x" * 4000, "rationale": "y"}
+    drafts = [
+        service_draft("decision", note, actor=Actor(cast.ci.uid), systems=[cast.trading.pk], release=playing.release)
+        for _ in range(1600)
+    ]
+    append_all(drafts[:400])
+    peak("warm")
+    small = peak("small")
+    append_all(drafts[400:])
+    assert peak("large") < small + 700_000  # 1,200 records have 16 MB in the pack
