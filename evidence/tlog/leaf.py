@@ -26,9 +26,17 @@ _RFC3339 = re.compile(
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six digits of a second: ``2026-11-22T05:00:00.000000Z``."""
+    return in_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, where comparing is safe: elsewhere Python compares wall clocks, not moments."""
     if moment.tzinfo is None:
         raise MalformedError("a time without its offset")
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise MalformedError("a time outside the years 1 to 9999 in UTC") from error
 
 
 def parse_time(text: str) -> datetime:
@@ -39,9 +47,10 @@ def parse_time(text: str) -> datetime:
     day, clock, fraction, offset = match.groups()
     micros = f"{fraction or '':0<6}"[:6]
     try:
-        return datetime.fromisoformat(f"{day}T{clock}.{micros}{offset or '+00:00'}").astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        moment = datetime.fromisoformat(f"{day}T{clock}.{micros}{offset or '+00:00'}")
+    except ValueError as error:
         raise MalformedError(f"{text[:48]!r} is not a time that exists") from error
+    return in_utc(moment)
 
 
 def payload_digest(salt: bytes, context: bytes, envelope: bytes) -> str:
@@ -56,7 +65,7 @@ class Leaf:
     """One record's place in the ledger.
 
     ``at`` is when the ledger received it, ``occurred`` when it is said to have happened, never
-    later; ``by`` an opaque principal id; ``scope`` sorted opaque system ids, empty for all.
+    later, both kept in UTC; ``by`` an opaque principal id; ``scope`` sorted opaque system ids, empty for all.
     """
 
     kind: str
@@ -75,8 +84,8 @@ class Leaf:
             raise MalformedError("a scope is a sorted list of system ids, each once", path="$.scope")
         if not _DIGEST.fullmatch(self.digest):
             raise MalformedError("a digest is sha256: and 64 lower-case hex digits", path="$.digest")
-        if self.at.tzinfo is None or self.occurred.tzinfo is None:
-            raise MalformedError("a time without its offset", path="$.at")
+        object.__setattr__(self, "at", in_utc(self.at))
+        object.__setattr__(self, "occurred", in_utc(self.occurred))
         if self.occurred > self.at:
             raise MalformedError("nothing occurs after it was received", path="$.occurred")
 

@@ -2,6 +2,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -9,16 +10,20 @@ from hypothesis import strategies as st
 
 from evidence.tlog.canonical import canonical
 from evidence.tlog.errors import MalformedError
-from evidence.tlog.leaf import Leaf, format_time, parse_leaf, parse_time, payload_digest
+from evidence.tlog.leaf import Leaf, format_time, in_utc, parse_leaf, parse_time, payload_digest
 from tests.evidence.tlog.helpers import quick
 
 AT = datetime(2026, 11, 22, 5, 0, 0, 123456, tzinfo=UTC)
 LEAF = Leaf("deploy.manifest", AT, AT - timedelta(minutes=1), "p_7", ("s_1", "s_2"), "sha256:" + "ab" * 32)
 ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", fullmatch=True)
-moments = st.datetimes(timezones=st.timezones() | st.just(UTC), max_value=datetime(9000, 1, 1))  # noqa: DTZ001  # Hypothesis adds the zone
+moments = st.datetimes(
+    min_value=datetime(2, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
+    max_value=datetime(9000, 1, 1),  # noqa: DTZ001  # the same
+    timezones=st.timezones() | st.just(UTC),
+)
 leaves = st.builds(
     lambda kind, times, by, scope, digest: Leaf(
-        kind, max(times), min(times), by, tuple(sorted(scope)), f"sha256:{digest.hex()}"
+        kind, max(times, key=in_utc), min(times, key=in_utc), by, tuple(sorted(scope)), f"sha256:{digest.hex()}"
     ),
     st.from_regex(r"[a-z][a-z0-9_-]{0,20}(\.[a-z0-9_-]{1,20}){0,2}", fullmatch=True),
     st.tuples(moments, moments),
@@ -97,6 +102,29 @@ def test_it_refuses_any_other_leaf(change: dict[str, Any], path: str | None) -> 
 def test_it_refuses_another_spelling_of_a_leaf(data: bytes) -> None:
     with pytest.raises(MalformedError):
         parse_leaf(data)
+
+
+def test_it_compares_moments_rather_than_wall_clocks() -> None:
+    """The hour that an autumn night has twice: 02:50 comes before the second 02:10."""
+    berlin = ZoneInfo("Europe/Berlin")
+    first = datetime(2026, 10, 25, 2, 50, tzinfo=berlin)
+    second = datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=1)
+    leaf = Leaf("drill", second, first, "p", (), LEAF.digest)
+    assert (leaf.occurred, leaf.at) == (
+        datetime(2026, 10, 25, 0, 50, tzinfo=UTC),
+        datetime(2026, 10, 25, 1, 10, tzinfo=UTC),
+    )
+    assert parse_leaf(leaf.encode()) == leaf
+    with pytest.raises(MalformedError):
+        Leaf("drill", first, second, "p", (), LEAF.digest)
+
+
+def test_it_refuses_times_that_utc_cannot_hold() -> None:
+    early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+    with pytest.raises(MalformedError, match="years 1 to 9999"):
+        format_time(early)
+    with pytest.raises(MalformedError):
+        Leaf("drill", AT, early, "p", (), LEAF.digest)
 
 
 def test_it_refuses_times_without_an_offset() -> None:
