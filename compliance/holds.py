@@ -5,16 +5,19 @@ legal hold at the store too, where it has one (`hold_objects`, swept with every 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
+from celery import current_app
+from django.db import transaction
+from django.db.models import Count, QuerySet
 
 from compliance.models import HeldObject
 from config.errors import ConflictError, InvalidError, MissingError
 from evidence import storage
-from evidence.ledger import Actor, Idempotency, Placed, append, service_draft
+from evidence.ledger import Actor, Draft, Idempotency, Placed, append, service_draft
 from evidence.models import Artifact, Hold, HoldItem, Record, Release, System
 from evidence.models.people import opaque_id
 
@@ -36,44 +39,54 @@ class Target:
             raise InvalidError("Name one of record, release or system.", code="hold_target_invalid", where="$")
 
 
-def place_hold(*, actor: Actor, reason: str, target: Target, idempotency: Idempotency | None = None) -> Placed:
-    """Append `hold.placed`. Raises ``record_unknown``, ``release_unknown``, ``system_unknown``, ``record_disposed``."""
-    body: dict[str, str | int] = {"hold": opaque_id("hold"), "reason": _checked(reason)}
-    systems: list[str] = []
-    if target.record is not None:
-        body["record"] = target.record
-        systems = _scope_of(target.record)
-    elif target.release is not None:
-        release = Release.objects.filter(pk=target.release).first()
-        if release is None:
-            raise MissingError(f"There is no release {target.release!r}.", code="release_unknown", where="$.release")
-        body["release"] = release.pk
-        systems = [release.system_id]
-    else:
-        system = System.objects.filter(name=target.system).first()
-        if system is None:
-            raise MissingError(f"There is no system {target.system!r}.", code="system_unknown", where="$.system")
-        body["system"] = system.pk
-        systems = [system.pk]
+def place_hold(
+    *,
+    actor: Actor,
+    reason: str,
+    target: Target,
+    visible: Sequence[str] | None = None,
+    idempotency: Idempotency | None = None,
+) -> Placed:
+    """Append `hold.placed`; `visible` are the systems that who asks may see, None means all.
+
+    Raises ``record_unknown``, ``release_unknown``, ``system_unknown``, ``record_disposed``.
+    """
+    found, systems = _find(target, visible)
+    body = {"hold": opaque_id("hold"), "reason": _checked(reason)} | found
 
     def admit(_: datetime) -> None:
-        if target.record is not None:
-            _scope_of(target.record)  # it may have been disposed of since
+        _find(target, visible)  # it may have been disposed of since
 
-    return append(
-        service_draft("hold.placed", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
-    )
+    draft = service_draft("hold.placed", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
+    return _placed(draft)
 
 
-def _scope_of(index: int) -> list[str]:
-    record = Record.objects.filter(pk=index).first()
-    if record is None:
-        raise MissingError(f"There is no record {index}.", code="record_unknown", where="$.record")
-    if record.disposed_by is not None:
-        raise ConflictError(
-            f"Record {index} was disposed of by record {record.disposed_by}.", code="record_disposed", where="$.record"
-        )
-    return record.scope
+def _placed(draft: Draft) -> Placed:
+    """Append, and let the worker tell the store; the sweep before each disposition does what a lost message did not."""
+    placed = append(draft)
+    transaction.on_commit(lambda: current_app.send_task("compliance.tasks.hold_objects"), robust=True)
+    return placed
+
+
+def _find(target: Target, visible: Sequence[str] | None) -> tuple[dict[str, str | int], list[str]]:
+    """The target as the record names it, and its systems."""
+    if target.record is not None:
+        record = Record.objects.in_systems(visible).filter(pk=target.record).first()
+        if record is None:
+            raise MissingError(f"There is no record {target.record}.", code="record_unknown", where="$.record")
+        if record.disposed_by is not None:
+            detail = f"Record {record.pk} was disposed of by record {record.disposed_by}."
+            raise ConflictError(detail, code="record_disposed", where="$.record")
+        return {"record": record.pk}, record.scope
+    if target.release is not None:
+        release = Release.objects.in_systems(visible).filter(pk=target.release).first()
+        if release is None:
+            raise MissingError(f"There is no release {target.release!r}.", code="release_unknown", where="$.release")
+        return {"release": release.pk}, [release.system_id]
+    system = System.objects.filter(name=target.system).first()
+    if system is None or (visible is not None and system.pk not in visible):
+        raise MissingError(f"There is no system {target.system!r}.", code="system_unknown", where="$.system")
+    return {"system": system.pk}, [system.pk]
 
 
 def _checked(reason: str) -> str:
@@ -92,17 +105,31 @@ def release_hold(hold: Hold, *, actor: Actor, reason: str, idempotency: Idempote
 
     systems = list(Record.objects.values_list("scope", flat=True).get(pk=hold.placed_by))
     body = {"hold": hold.pk, "reason": _checked(reason)}
-    return append(
-        service_draft("hold.released", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
-    )
+    draft = service_draft("hold.released", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
+    return _placed(draft)
 
 
-def visible_holds(systems: Iterable[str] | None) -> "list[str] | None":
-    """Ids of the holds on records of these systems; None means no restriction."""
+# -- questions -------------------------------------------------------------------------------------------------------
+
+
+def in_systems(systems: Sequence[str] | None) -> QuerySet[Hold]:
+    """Holds on what belongs to these systems (opaque ids); None means all."""
     if systems is None:
-        return None
-    placed = Record.objects.in_systems(systems).filter(kind="hold.placed").values_list("index", flat=True)
-    return list(Hold.objects.filter(placed_by__in=placed).values_list("pk", flat=True))
+        return Hold.objects.all()
+    placed = Record.objects.in_systems(systems).filter(kind="hold.placed")
+    return Hold.objects.filter(placed_by__in=placed.values("index"))
+
+
+def record_counts(found: Iterable[Hold]) -> dict[str, int]:
+    """How many records each hold keeps or kept."""
+    items = HoldItem.objects.filter(hold_id__in=[hold.pk for hold in found])
+    return dict(items.values_list("hold_id").annotate(count=Count("index")).order_by())
+
+
+def system_names(found: Iterable[Hold]) -> dict[str, str]:
+    """Names of the systems that holds name, by opaque id."""
+    wanted = [hold.system for hold in found if hold.system]
+    return dict(System.objects.filter(pk__in=wanted).values_list("pk", "name"))
 
 
 # -- the store -------------------------------------------------------------------------------------------------------

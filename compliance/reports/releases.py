@@ -1,0 +1,101 @@
+"""Releases of a period with their state (R1.10): approvals, deployment, validation, metrics on time or late."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from evidence.models import Record, Release
+from evidence.releases import current_approvals
+
+#: The metrics snapshot is due this long after the deployment (R1.7).
+METRICS_DUE = timedelta(hours=2)
+KINDS = ("deploy.finished", "validation.result", "metrics.snapshot", "rollback")
+
+
+@dataclass(frozen=True)
+class ReleaseLine:
+    id: str
+    tag: str
+    system: str
+    type: str
+    state: str
+    ticket: str
+    captain: str
+    approvals: tuple[str, ...]
+    stale: int
+    deployed_at: datetime | None
+    deployed: str
+    validation: str
+    metrics: str
+    rolled_back: bool
+
+    @property
+    def is_late(self) -> bool:
+        return self.metrics.startswith(("late", "overdue"))
+
+
+def figures(*, start: datetime, end: datetime, systems: Sequence[str]) -> list[ReleaseLine]:
+    """Releases opened in [start, end), and older ones with evidence of deployment in it, newest first."""
+    active = Record.objects.counting().filter(kind__in=KINDS, at__gte=start, at__lt=end).exclude(release=None)
+    found = (
+        Release.objects.in_systems(systems)
+        .filter(Q(opened_at__gte=start, opened_at__lt=end) | Q(pk__in=active.values("release")))
+        .select_related("system")
+        .prefetch_related("approvals")
+    )
+    releases = list(found)
+    records: dict[str | None, list[Record]] = {}
+    evidence = Record.objects.counting().filter(kind__in=KINDS, at__lt=end, release__in=[r.pk for r in releases])
+    for record in evidence.order_by("index"):
+        records.setdefault(record.release, []).append(record)
+    return [_line(release, records.get(release.pk, []), end) for release in releases]
+
+
+def _line(release: Release, records: list[Record], moment: datetime) -> ReleaseLine:
+    production = [record for record in records if record.facts.get("environment") == "production"]
+    deploys = [record for record in production if record.kind == "deploy.finished"]
+    last = deploys[-1] if deploys else None
+    approvals = [a for a in current_approvals(release.approvals.all()) if a.at < moment]
+    standing = [a for a in approvals if a.manifest_digest == release.manifest_digest and a.decision == "approved"]
+    return ReleaseLine(
+        id=release.pk,
+        tag=release.tag,
+        system=release.system.name,
+        type=release.type,
+        state=release.state,
+        ticket=release.ticket_id,
+        captain=release.captain,
+        approvals=tuple(sorted({approval.role for approval in standing})),
+        stale=sum(approval.manifest_digest != release.manifest_digest for approval in approvals),
+        deployed_at=last.occurred if last else None,
+        deployed=(last.outcome or "finished") if last else "not deployed",
+        validation=_validation(production, last),
+        metrics=_metrics(production, last, moment),
+        rolled_back=any(record.kind == "rollback" for record in records),
+    )
+
+
+def _validation(production: list[Record], deploy: Record | None) -> str:
+    if deploy is None:
+        return "–"
+    found = [r for r in production if r.kind == "validation.result" and r.occurred >= deploy.occurred]
+    return (found[-1].outcome or "recorded") if found else "missing"
+
+
+def _metrics(production: list[Record], deploy: Record | None, moment: datetime) -> str:
+    """On time only if it happened, and was received, within its time."""
+    if deploy is None:
+        return "–"
+    due = deploy.occurred + METRICS_DUE
+    found = [r for r in production if r.kind == "metrics.snapshot" and r.occurred >= deploy.occurred]
+    if not found:
+        return "due" if moment < due else "overdue"
+    received = found[0].at
+    return "on time" if received <= due else f"late by {_hours(received - due)}"
+
+
+def _hours(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,203 @@
+"""Reports on their way: asked for or due, built, mailed once to each recipient, recorded.
+
+1. A row of `Report` is the to-do: one for each (kind, period, request), by constraint.
+2. A worker claims it by a conditional UPDATE and keeps the PDF in the row: a retry sends the same bytes.
+3. Each message is claimed by its own row before it is sent; one whose outcome is not known is not sent again.
+4. `report.sent` names who got it and the PDF's digest; the same transaction ends the to-do.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from smtplib import SMTPException
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from compliance.models import Report, ReportMail
+from compliance.reports import documents
+from compliance.reports.figures import Monthly, monthly
+from compliance.reports.months import Month
+from config.errors import ConflictError, ProoftrailError
+from evidence.ledger import Actor, Idempotency, append, service_draft
+from evidence.models import Record, User
+from evidence.models.people import SERVICE, opaque_id
+
+logger = logging.getLogger(__name__)
+#: Who may ask for a report, and sees the page; administrators always may.
+ROLES = ("executive", "liaison")
+CLAIM = timedelta(minutes=10)
+LONGEST_WAIT = timedelta(hours=6)
+ATTEMPTS = 12
+SENDING, SENT, UNKNOWN = "sending", "sent", "outcome unknown: not sent twice"
+RESTRICTED = "not sent: sees some systems only"
+
+
+class _NoRecipientError(ProoftrailError):
+    code = "no_recipient"
+
+
+# -- 1. asked for or due -----------------------------------------------------------------------------------------------
+
+
+def request_report(
+    *, kind: str, month: str, user: User, now: datetime, idempotency: Idempotency | None = None
+) -> tuple[Report, bool]:
+    """Ask for a report to be built and mailed; (report, whether this call made it). Raises ``month_invalid``."""
+    period = str(Month.parse(month, now=now))
+    request = idempotency.key_mac.hex()[:40] if idempotency is not None else opaque_id("req")
+    return Report.objects.get_or_create(
+        kind=kind,
+        period=period,
+        request=request,
+        defaults={
+            "id": opaque_id("rep"),
+            "requested_by": user.uid,
+            "requested_at": now,
+            "next_attempt_at": now,
+        },
+    )
+
+
+def schedule(now: datetime) -> None:
+    """From the first of a month on, the past month's report is due, if the log reaches back into it."""
+    month = Month.of(now).previous
+    if not Record.objects.filter(at__lt=month.end).exists():
+        return
+    Report.objects.get_or_create(
+        kind=Report.MONTHLY,
+        period=str(month),
+        request="",
+        defaults={"id": opaque_id("rep"), "requested_by": SERVICE, "requested_at": now, "next_attempt_at": now},
+    )
+
+
+def send_due(now: datetime | None = None) -> int:
+    """Build and mail every report that is due; returns how many went out."""
+    now = now or timezone.now()
+    schedule(now)
+    return sum(send(report.pk, now=now) for report in Report.objects.due(now)[:20])
+
+
+# -- 2. the claim ------------------------------------------------------------------------------------------------------
+
+
+def send(report_id: str, *, now: datetime) -> bool:
+    """Build and mail one report; False if another worker has it, or it did not work out this time."""
+    claimed = Report.objects.due(now).filter(pk=report_id).update(claimed_until=now + CLAIM, attempts=F("attempts") + 1)
+    if not claimed:
+        return False
+    report = Report.objects.get(pk=report_id)
+    try:
+        recipients = _recipients(report)
+        figures = monthly(Month.parse(report.period, now=now), now=report.requested_at)
+        content = _content(report, figures)
+        outcomes = [_mail(report, user, figures, content) for user in recipients]
+        _record(report, content, outcomes, figures.ledger_size)
+    except (ProoftrailError, OSError, SMTPException) as error:
+        _put_off(report, error, now)
+        return False
+    return True
+
+
+def _put_off(report: Report, error: Exception, now: datetime) -> None:
+    wait = min(timedelta(minutes=2**report.attempts), LONGEST_WAIT)
+    Report.objects.filter(pk=report.pk, state=Report.WAITING).update(
+        state=Report.FAILED if report.attempts >= ATTEMPTS else Report.WAITING,
+        claimed_until=None,
+        next_attempt_at=now + wait,
+        error=str(error)[:500],
+    )
+    logger.warning("report %s was put off: %s", report.pk, error)
+
+
+def _content(report: Report, figures: Monthly) -> bytes:
+    if report.pdf is None:
+        Report.objects.filter(pk=report.pk, pdf=None).update(pdf=documents.pdf(figures))
+        report.refresh_from_db()
+    return bytes(report.pdf or b"")
+
+
+# -- 3. mail -----------------------------------------------------------------------------------------------------------
+
+
+def _recipients(report: Report) -> list[User]:
+    """Executives, and who asked for it."""
+    people = User.objects.filter(is_active=True).order_by("uid")
+    found = {user.uid: user for user in people.filter(roles__contains=["executive"])}
+    found |= {user.uid: user for user in people.filter(uid=report.requested_by)}
+    if not found:
+        raise _NoRecipientError("No active person has the role executive. Add one under People.")
+    return list(found.values())
+
+
+def _mail(report: Report, user: User, figures: Monthly, content: bytes) -> dict[str, str]:
+    """Send to one person unless that was begun before; returns the person with the outcome."""
+    if user.systems.exists():
+        return {"person": user.uid, "outcome": RESTRICTED}
+    try:
+        with transaction.atomic():
+            mail = ReportMail.objects.create(report=report, recipient=user.uid, outcome=SENDING)
+    except IntegrityError:
+        mail = ReportMail.objects.get(report=report, recipient=user.uid)
+        return {"person": user.uid, "outcome": SENT if mail.sent_at else UNKNOWN}
+    try:
+        _message(report, user, figures, content).send()
+    except (OSError, SMTPException):
+        mail.delete()  # it did not go out: the next attempt may send it
+        raise
+    ReportMail.objects.filter(pk=mail.pk).update(sent_at=timezone.now(), outcome=SENT)
+    return {"person": user.uid, "outcome": SENT}
+
+
+def _message(report: Report, user: User, figures: Monthly, content: bytes) -> EmailMessage:
+    link = f"{settings.PROOFTRAIL_URL}/reports/monthly/?month={report.period}"
+    message = EmailMessage(
+        subject=f"{documents.title(figures)}: {headline(figures)}",
+        body=documents.mail_text(figures, link=link),
+        to=[user.email],
+        headers={"Message-ID": f"<{report.pk}.{user.uid}@prooftrail>", "Auto-Submitted": "auto-generated"},
+    )
+    message.attach(filename(report.period), content, "application/pdf")
+    return message
+
+
+def headline(figures: Monthly) -> str:
+    """A report in a line: ``3 exceptions open, 1 expired``."""
+    found = figures.exceptions
+    return f"{found.open.value} exceptions open, {found.overdue_count.value} expired"
+
+
+def filename(period: str) -> str:
+    return f"compliance-report-{period}.pdf"
+
+
+# -- 4. the record -----------------------------------------------------------------------------------------------------
+
+
+def _record(report: Report, content: bytes, outcomes: Sequence[dict[str, str]], ledger_size: int) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    body: dict[str, Any] = {
+        "report": report.pk,
+        "kind": report.kind,
+        "period": report.period,
+        "recipients": list(outcomes),
+        "pdf_sha256": digest,
+        "ledger_size": ledger_size,
+    }
+
+    def admit(_: datetime) -> None:
+        if not Report.objects.filter(pk=report.pk, state=Report.WAITING).exists():
+            raise ConflictError(f"Report {report.pk} was recorded before.", code="report_sent")
+
+    def apply(index: int, at: datetime) -> None:
+        Report.objects.filter(pk=report.pk).update(
+            state=Report.SENT, index=index, sent_at=at, pdf_sha256=digest, claimed_until=None, error=""
+        )
+
+    append(service_draft("report.sent", body, actor=Actor(SERVICE), admit=admit, apply=apply))
