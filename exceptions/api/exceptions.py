@@ -14,12 +14,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
-from config.errors import InvalidError, MissingError
+from config.errors import ForbiddenError, InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, roles
 from evidence.api.receipts import answer
 from evidence.ledger import Placed
-from evidence.people import find_system, find_user, visible_systems
+from evidence.models import Pipeline, User
+from evidence.people import Principal, find_system, find_user, visible_systems
 from exceptions import lifecycle
 from exceptions.api import schemas
 from exceptions.api.output import exception_out, exceptions_out
@@ -31,7 +32,14 @@ from exceptions.models.terms import APPROVED, GROUPS, SEVERITIES, STATES, standi
 
 def seen_by(request: Request) -> ExceptionQuerySet:
     """What the principal may see."""
-    return SecurityException.objects.in_systems(visible_systems(request.user))
+    return SecurityException.objects.in_systems(visible_systems(principal_of(request)))
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks; authentication and permissions let nobody else in."""
+    if not isinstance(request.user, User | Pipeline):
+        raise ForbiddenError("Sign in first.", code="not_authenticated")
+    return request.user
 
 
 class ReadersAndPeople(APIView):

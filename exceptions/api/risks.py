@@ -15,7 +15,7 @@ from evidence.ledger import Placed
 from evidence.people import find_system, find_user, visible_systems
 from exceptions import risks
 from exceptions.api import schemas
-from exceptions.api.exceptions import ReadersAndPeople
+from exceptions.api.exceptions import ReadersAndPeople, principal_of
 from exceptions.api.output import risk_out, risks_out
 from exceptions.models import Risk
 from exceptions.models.risks import RiskQuerySet
@@ -23,7 +23,7 @@ from exceptions.models.risks import RiskQuerySet
 
 def seen_by(request: Request) -> RiskQuerySet:
     """What the principal may see."""
-    return Risk.objects.in_systems(visible_systems(request.user))
+    return Risk.objects.in_systems(visible_systems(principal_of(request)))
 
 
 class Risks(ReadersAndPeople):

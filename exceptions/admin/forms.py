@@ -1,0 +1,184 @@
+"""What people fill in: a request, and each verb's confirmation."""
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSingleDateWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from config.errors import InvalidError
+from evidence.admin.forms import LedgerForm
+from evidence.models import System, User
+from evidence.people import visible_systems
+from exceptions.dates import parse_expiry, parse_start
+from exceptions.lifecycle import Application
+from exceptions.models import Risk, SecurityException
+
+DATES = "A date, which ends at 23:59:59 UTC, or a time with its offset such as 2026-03-31T18:00:00Z."
+
+
+class MomentField(forms.CharField):
+    """A date or a time with offset. `parse` is one of `exceptions.dates`."""
+
+    def __init__(self, *, parse: Any, **kwargs: Any) -> None:
+        self.parse = parse
+        super().__init__(max_length=40, widget=UnfoldAdminSingleDateWidget, **kwargs)
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if text in self.empty_values:
+            return None
+        try:
+            return self.parse(text)
+        except InvalidError as error:
+            raise forms.ValidationError(error.detail, code=error.code) from None
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def area(rows: int = 3) -> forms.Widget:
+    widget: forms.Widget = UnfoldAdminTextareaWidget({"rows": rows})
+    return widget
+
+
+class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for the type checker only
+    def __init__(self, **kwargs: Any) -> None:
+        people = User.objects.filter(is_active=True)
+        super().__init__(people, widget=UnfoldAdminSelectWidget, **kwargs)
+
+
+class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic for the type checker only
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(System.objects.all(), widget=forms.CheckboxSelectMultiple, **kwargs)
+
+    def narrow(self, person: User) -> None:
+        """Only what the person may see."""
+        visible = visible_systems(person)
+        if visible is not None:
+            self.queryset = System.objects.filter(pk__in=visible)
+
+
+class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
+    """An unsent form is the draft: private, and no record."""
+
+    covered = SystemsField(label="Systems")
+    answerable = PersonField(label="Owner", help_text="Who answers for it. Owner and requester cannot approve.")
+    waived = forms.CharField(
+        label="Requirements waived",
+        required=False,
+        widget=area(2),
+        help_text="Names from the gate policy, one a line; none if it waives nothing at a gate.",
+    )
+    concerns = forms.ModelChoiceField(
+        Risk.objects.exclude(status="closed"), label="Risk", required=False, widget=UnfoldAdminSelectWidget
+    )
+    control_lines = forms.CharField(
+        label="Compensating controls",
+        required=False,
+        widget=area(),
+        help_text="One a line; after a | where its evidence is: Traffic is mirrored | https://wiki.example/tls",
+    )
+    starts = MomentField(
+        label="Effective from",
+        parse=parse_start,
+        required=False,
+        help_text="Since when the condition exists, at most 30 days back. Empty means now.",
+    )
+    until = MomentField(label="Expires", parse=parse_expiry, help_text=DATES)
+
+    class Meta:
+        model = SecurityException
+        fields = ("title", "justification", "severity")
+
+    def application(self) -> Application:
+        """What the form asks for."""
+        data = self.cleaned_data
+        controls = [line.partition("|") for line in lines(data["control_lines"])]
+        return Application(
+            title=data["title"],
+            justification=data["justification"],
+            severity=data["severity"],
+            systems=[system.name for system in data["covered"]],
+            owner=data["answerable"].email,
+            requirements=lines(data["waived"]),
+            risk=data["concerns"].pk if data["concerns"] else None,
+            compensating_controls=[
+                {"title": title.strip()} | ({"evidence": evidence.strip()} if evidence.strip() else {})
+                for title, _, evidence in controls
+            ],
+            effective_from=data["starts"],
+            expires_at=data["until"],
+        )
+
+
+class ReasonForm(LedgerForm):
+    reason = forms.CharField(max_length=4000, widget=area(), help_text="It is recorded with the decision.")
+
+
+class CommentForm(LedgerForm):
+    reason = forms.CharField(
+        max_length=4000, required=False, label="Comment", widget=area(), help_text="It is recorded with the decision."
+    )
+
+
+class RenewForm(ReasonForm):
+    expires_at = MomentField(label="New expiry", parse=parse_expiry, help_text=DATES)
+    field_order = ("expires_at", "reason")
+
+
+class BulkForm(LedgerForm):
+    """The confirmation of a bulk action: carries the selection and the action's name to itself."""
+
+    reason = forms.CharField(max_length=4000, widget=area(), help_text="Each gets a record of its own with it.")
+    action = forms.CharField(widget=forms.HiddenInput)
+    confirmed = forms.BooleanField(widget=forms.HiddenInput, initial=True)
+
+    def __init__(self, *args: Any, chosen: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        selection = forms.MultipleChoiceField(
+            choices=[(pk, pk) for pk in chosen], widget=forms.MultipleHiddenInput, initial=chosen
+        )
+        self.fields["_selected_action"] = selection
+
+
+class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
+    answerable = PersonField(label="Owner", help_text="Who answers for the mitigation.")
+    covered = SystemsField(label="Systems", required=False, help_text="None means the whole company.")
+    reason = forms.CharField(
+        max_length=4000, widget=UnfoldAdminTextInputWidget, help_text="Why it changes. It is recorded."
+    )
+    status = forms.ChoiceField(
+        choices=[row for row in Risk.STATUSES if row[0] != "closed"], widget=UnfoldAdminSelectWidget
+    )
+
+    class Meta:
+        model = Risk
+        fields = (
+            "title",
+            "description",
+            "likelihood",
+            "impact",
+            "residual_likelihood",
+            "residual_impact",
+            "mitigation",
+            "contingency",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.fields["covered" if self.instance.pk else "reason"]
+        for name in ("likelihood", "impact", "residual_likelihood", "residual_impact"):
+            if name in self.fields:  # absent on a page that only shows
+                self.fields[name].required = not name.startswith("residual")
+                self.fields[name].validators.append(_one_to_five)
+
+
+def _one_to_five(value: int | None) -> None:
+    if value is not None and not 1 <= value <= 5:
+        raise forms.ValidationError("From 1 to 5.")

@@ -1,0 +1,217 @@
+"""The register in the admin, through Django's test client."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from django.test import Client
+
+from evidence.ledger import reader
+from exceptions.models import Risk, SecurityException
+from tests.cast import PASSWORD
+from tests.exceptions.conftest import in_days
+
+BASE = "/admin/exceptions/securityexception/"
+
+
+@pytest.fixture
+def sign_in(cast):
+    def client(user):
+        found = Client()
+        assert found.login(email=user.email, password=PASSWORD)
+        return found
+
+    return client
+
+
+@pytest.fixture
+def lea(cast, sign_in):
+    return sign_in(cast.lea)
+
+
+def form_of(client, url):
+    """The hidden fields of the form that the page shows."""
+    page = client.get(url).content.decode()
+    return dict(re.findall(r'<input type="hidden" name="(key)" value="([^"]+)"', page))
+
+
+def send(client, url, **fields):
+    return client.post(url, form_of(client, url) | fields, follow=True)
+
+
+def requested_through(client, cast, **changes):
+    fields = {
+        "title": "Old TLS on the partner gateway",
+        "justification": "The partner upgrades in spring.",
+        "severity": "medium",
+        "covered": [cast.trading.pk],
+        "answerable": cast.charlie.pk,
+        "waived": "dependency-alerts\nuptime",
+        "control_lines": "Traffic is mirrored | https://wiki.example/tls\nManual review",
+        "starts": "",
+        "until": str(in_days(6).date()),
+        **changes,
+    }
+    return client.post(BASE + "add/", fields, follow=True)
+
+
+def test_it_requests_an_exception_through_the_form(cast, sign_in):
+    answer = requested_through(sign_in(cast.alice), cast)
+    assert answer.redirect_chain == [(BASE + "EXC-0001/change/", 302)], answer.content.decode()[-3000:]
+    found = SecurityException.objects.get()
+    assert (found.requester, found.owner, found.systems) == (cast.alice.uid, cast.charlie.uid, [cast.trading.id])
+    assert found.requirements == ["dependency-alerts", "uptime"]
+    assert found.compensating_controls == [
+        {"title": "Traffic is mirrored", "evidence": "https://wiki.example/tls"},
+        {"title": "Manual review"},
+    ]
+    day = in_days(6).date()
+    assert found.expires_at == datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"until": "2027-02-30"}, "no date of the calendar"),
+        ({"until": "2020-01-01"}, "The expiry lies in the past."),
+        ({"until": "2027-02-01T10:00:00"}, "with offset"),
+        ({"until": str(in_days(400).date())}, "A medium exception may last 180 days"),
+        ({"waived": "no name"}, "does not fit kind exception.requested"),
+        ({"title": ""}, "This field is required."),
+        ({"covered": []}, "This field is required."),
+    ],
+)
+def test_it_shows_what_is_wrong_on_the_form(cast, lea, changes, message):
+    size = reader.size()
+    answer = requested_through(lea, cast, **changes)
+    assert answer.status_code == 200
+    assert message in answer.content.decode()
+    assert reader.size() == size
+
+
+def test_it_approves_after_a_confirmation_and_a_look_changes_nothing(cast, lea, request_one):
+    found = request_one()
+    size = reader.size()
+    for verb in ("approve", "reject", "renew", "approve_renewal", "refuse_renewal", "remediate", "revoke", "withdraw"):
+        assert lea.get(f"{BASE}{found.pk}/{verb}/").status_code == 200
+    assert reader.size() == size
+    answer = send(lea, f"{BASE}{found.pk}/approve/", reason="Seen the plan")
+    page = answer.content.decode()
+    assert "Exception approved" in page
+    assert "Seen the plan" in page
+    assert found.transitions.last().by == cast.lea.uid
+
+
+def test_it_shows_self_approval_as_an_error_and_changes_nothing(cast, lea, request_one):
+    found = request_one(by=cast.lea)
+    size = reader.size()
+    answer = send(lea, f"{BASE}{found.pk}/approve/", reason="")
+    assert "somebody else has to decide" in answer.content.decode()
+    assert reader.size() == size
+
+
+def test_it_writes_once_when_a_button_is_clicked_twice(cast, lea, approved):
+    found = approved()
+    url = f"{BASE}{found.pk}/remediate/"
+    fields = form_of(lea, url) | {"reason": "Upgraded"}
+    lea.post(url, fields), lea.post(url, fields)
+    assert found.transitions.filter(kind="exception.remediated").count() == 1
+
+
+def test_it_renews_in_two_steps_by_two_people(cast, lea, sign_in, approved):
+    found = approved()
+    day = in_days(40).date()
+    send(lea, f"{BASE}{found.pk}/renew/", reason="More time", expires_at=str(day))
+    page = send(lea, f"{BASE}{found.pk}/approve_renewal/", reason="").content.decode()
+    assert "somebody else has to decide" in page
+    send(sign_in(cast.bob), f"{BASE}{found.pk}/approve_renewal/", reason="Fine")
+    found.refresh_from_db()
+    assert found.expires_at.date() == day
+    assert "Originally" in lea.get(f"{BASE}{found.pk}/change/").content.decode()
+
+
+def test_it_decides_several_at_once_by_the_rules_of_each(cast, lea, request_one):
+    own, other = request_one(by=cast.lea), request_one()
+    ask = {"action": "approve_selected", "_selected_action": [own.pk, other.pk]}
+    confirmation = lea.post(BASE, ask).content.decode()
+    assert "Approve 2 exceptions" in confirmation
+    assert SecurityException.objects.filter(decision="approved").count() == 0
+    (key,) = re.findall(r'name="key" value="([^"]+)"', confirmation)
+    answer = lea.post(BASE, ask | {"confirmed": "True", "reason": "Quarterly review", "key": key}, follow=True)
+    own.refresh_from_db(), other.refresh_from_db()
+    assert (own.decision, other.decision) == ("requested", "approved")
+    assert "somebody else has to decide" in answer.content.decode()
+    revoke = {"action": "revoke_selected", "_selected_action": [own.pk, other.pk], "confirmed": "True", "key": key}
+    lea.post(BASE, revoke | {"reason": ""})
+    assert SecurityException.objects.filter(decision="revoked").count() == 0
+    lea.post(BASE, revoke | {"reason": "Breach"})
+    assert list(SecurityException.objects.filter(decision="revoked")) == [other]
+
+
+def test_it_filters_and_searches_the_list(cast, lea, approved, request_one):
+    approved(expires_at=in_days(6)), approved(title="Missing DAST", expires_at=in_days(170)), request_one()
+
+    def found(query):
+        page = lea.get(BASE + query)
+        assert page.status_code == 200
+        return sorted(set(re.findall(r"/securityexception/(EXC-\d{4})/change/", page.content.decode())))
+
+    assert found("") == ["EXC-0001", "EXC-0002", "EXC-0003"]
+    assert found("?state=due") == ["EXC-0001"]
+    assert found("?state=requested") == ["EXC-0003"]
+    assert found("?state=expired") == []
+    assert found("?severity__exact=medium") == ["EXC-0001", "EXC-0002", "EXC-0003"]
+    assert found("?q=DAST") == ["EXC-0002"]
+    page = lea.get(BASE + "?state=due").content.decode()
+    assert "in 6 days" in page
+    assert "expiring" in page
+
+
+def test_it_says_what_to_do_first_when_there_is_nothing(lea):
+    page = lea.get(BASE).content.decode()
+    assert "No exception here" in page or "Add exception" in page
+
+
+def test_it_lists_in_a_fixed_number_of_queries(lea, request_one, django_assert_max_num_queries):
+    for _ in range(3):
+        request_one()
+    with django_assert_max_num_queries(12):
+        lea.get(BASE)
+
+
+def test_it_opens_to_the_right_roles(cast, sign_in, request_one):
+    found = request_one()
+    assert sign_in(cast.ada).get(BASE).status_code == 403
+    assert sign_in(cast.ada).get(f"{BASE}{found.pk}/approve/").status_code == 403
+    assert sign_in(cast.bob).get(BASE + "add/").status_code == 403
+    assert sign_in(cast.charlie).get(f"{BASE}{found.pk}/change/").status_code == 404  # not his systems
+    assert Client().get(BASE).status_code == 302
+    page = sign_in(cast.cora).get(f"{BASE}{found.pk}/change/").content.decode()
+    assert "/approve/" not in page
+    assert "/delete/" not in page
+
+
+def test_it_keeps_risks(cast, lea):
+    base = "/admin/exceptions/risk/"
+    fields = {
+        "title": "Partner gateway falls behind", "description": "", "likelihood": 4, "impact": 5,
+        "residual_likelihood": "", "residual_impact": "", "mitigation": "Mirror", "contingency": "Switch off",
+        "status": "open", "answerable": cast.max.pk, "covered": [cast.trading.pk],
+    }  # fmt: skip
+    assert "From 1 to 5" in lea.post(base + "add/", fields | {"impact": 6}).content.decode()
+    answer = lea.post(base + "add/", fields, follow=True)
+    risk = Risk.objects.get()
+    assert (risk.id, risk.owner, answer.status_code) == ("RISK-0001", cast.max.uid, 200)
+    page = lea.get(base).content.decode()
+    assert "20 critical" in page
+    changes = fields | {"residual_likelihood": 2, "residual_impact": 3, "reason": "Mirroring runs"}
+    lea.post(base + "RISK-0001/change/", changes, follow=True)
+    risk.refresh_from_db()
+    assert risk.residual_rating == 6
+    body = reader.get(risk.last_index).recorded.body
+    assert body["changes"] == {"residual_likelihood": 2, "residual_impact": 3}
+    assert "Mirroring runs" in lea.get(base + "RISK-0001/change/").content.decode()
+    send(lea, base + "RISK-0001/close/", reason="Partner is gone")
+    risk.refresh_from_db()
+    assert risk.status == "closed"
+    assert lea.get(base + "RISK-0001/change/").status_code == 200
