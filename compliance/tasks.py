@@ -4,6 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from compliance import holds
+from compliance.packs.tasks import build_pack, build_waiting_packs
 from compliance.reports import sending
 from compliance.retention import disposition
 
@@ -31,3 +32,6 @@ def send_due_reports() -> None:
 def send_report(report_id: str) -> None:
     """One report, right after it was asked for."""
     sending.send(report_id, now=timezone.now())
+
+
+__all__ = ["build_pack", "build_waiting_packs", "dispose", "hold_objects", "send_due_reports", "send_report"]
