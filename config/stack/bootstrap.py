@@ -124,8 +124,8 @@ def _run(command: "list[str]", what: str) -> None:
     for line in process.stdout:
         spoke[0] = time.monotonic()
         lines.append(line.rstrip())
-        if not line.startswith((" ", "Requirement already satisfied")):
-            print(f"  {line.rstrip()[:150]}", flush=True)
+        if not line.startswith((" ", "Requirement already", "Ignoring ", "Looking in links")):
+            print(f"  {line.rstrip().partition(' (from -r ')[0][:110]}", flush=True)
     if process.wait():
         raise BootstrapError(_explain(lines, what))
 

@@ -72,6 +72,7 @@ class Child:
     patience: float = 20.0
     identity: Identity | None = None
     log_began: int = 0
+    asked: bool = False
 
     def is_running(self) -> bool:
         return self.process.poll() is None
@@ -82,10 +83,16 @@ class Child:
             file.seek(max(self.log_began, self.log.stat().st_size - 16_384))
             return file.read().decode(errors="replace")
 
+    def ask(self) -> None:
+        """Tell it to end, once."""
+        if self.is_running() and not self.asked:
+            self.asked = True
+            self.process.send_signal(self.stop_signal)
+
     def stop(self) -> None:
         """Ask, wait, insist: nothing of the child's group is left afterwards."""
+        self.ask()
         if self.is_running():
-            self.process.send_signal(self.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(self.patience)
         kill_group(self.process.pid)

@@ -23,6 +23,8 @@ from config.stack.processes import MARKER, Child, ended_on_failure, spawn
 from config.stack.progress import say, step
 from config.stack.state import State, load_or_create, locked, make_data_dir, remember, shell_lines
 
+_ENGINES = 3  # the first children: PostgreSQL, Valkey, SeaweedFS
+
 
 class Stopped(BaseException):
     """Somebody asked the stack to end (Ctrl-C, SIGTERM, a closed terminal)."""
@@ -68,8 +70,13 @@ class Stack:
             time.sleep(0.3)
 
     def stop(self) -> None:
-        while self.children:
-            self.children.pop().stop()
+        """Services first, then what they rest on; each kind at once, since each takes its seconds."""
+        for kind in (self.children[_ENGINES:], self.children[:_ENGINES]):
+            for child in kind:
+                child.ask()
+            for child in reversed(kind):
+                child.stop()
+        self.children.clear()
         remember(self.state, [])
 
 
@@ -164,7 +171,8 @@ def _raise_stopped(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    wanted = [number for number in _ASKING if signal.getsignal(number) != signal.SIG_IGN]  # nohup, background jobs
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    wanted = [number for number in _ASKING if not (nohup and number == signal.SIGHUP)]
     before = {number: signal.signal(number, _raise_stopped) for number in wanted}
     try:
         yield
