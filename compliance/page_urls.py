@@ -1,1 +1,11 @@
-urlpatterns: list[object] = []
+from django.urls import path
+
+from compliance import pages
+
+urlpatterns = [
+    path("", pages.index, name="reports-home"),
+    path("monthly/", pages.monthly_page, name="report-monthly"),
+    path("monthly.pdf", pages.monthly_pdf, name="report-monthly-pdf"),
+    path("mail/", pages.request_mail, name="report-mail"),
+    path("sent/<str:report_id>.pdf", pages.sent_pdf, name="report-sent-pdf"),
+]

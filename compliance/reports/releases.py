@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.contrib.admin.utils import quote
 from django.db.models import Q
 
 from evidence.models import Record, Release
@@ -30,6 +31,11 @@ class ReleaseLine:
     validation: str
     metrics: str
     rolled_back: bool
+
+    @property
+    def link(self) -> str:
+        """The release in the admin, where its records are listed."""
+        return f"/admin/evidence/release/{quote(self.id)}/change/"
 
     @property
     def is_late(self) -> bool:

@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from smtplib import SMTPException
 from typing import Any
 
 from django.conf import settings
@@ -99,7 +98,7 @@ def send(report_id: str, *, now: datetime) -> bool:
         content = _content(report, figures)
         outcomes = [_mail(report, user, figures, content) for user in recipients]
         _record(report, content, outcomes, figures.ledger_size)
-    except (ProoftrailError, OSError, SMTPException) as error:
+    except (ProoftrailError, OSError) as error:
         _put_off(report, error, now)
         return False
     return True
@@ -148,7 +147,7 @@ def _mail(report: Report, user: User, figures: Monthly, content: bytes) -> dict[
         return {"person": user.uid, "outcome": SENT if mail.sent_at else UNKNOWN}
     try:
         _message(report, user, figures, content).send()
-    except (OSError, SMTPException):
+    except OSError:  # smtplib's errors among them
         mail.delete()  # it did not go out: the next attempt may send it
         raise
     ReportMail.objects.filter(pk=mail.pk).update(sent_at=timezone.now(), outcome=SENT)

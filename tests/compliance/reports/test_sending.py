@@ -1,0 +1,138 @@
+"""A report is built by the worker, mailed once to each recipient, and recorded."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pypdf import PdfReader
+from pytest_django import Settings
+
+from compliance.models import Report, ReportMail
+from compliance.reports import sending
+from compliance.reports.months import Month
+from compliance.tasks import send_due_reports
+from evidence.ledger import reader
+from evidence.models import Record
+from evidence.people import change_user
+from tests.cast import Cast
+from tests.compliance.reports.conftest import actor, play_release, request_exception
+
+
+def _ask(cast: Cast, **more: Any) -> Report:
+    now = datetime.now(UTC)
+    report, _ = sending.request_report(kind="monthly", month=str(Month.of(now)), user=cast.lea, now=now, **more)
+    return report
+
+
+def _mails(mailbox: Path) -> list[EmailMessage]:
+    found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in sorted(mailbox.glob("*.eml"))]
+    return [message for message in found if isinstance(message, EmailMessage)]
+
+
+def test_it_mails_text_and_pdf_to_executives_and_records_it(cast: Cast, mailbox: Path) -> None:
+    request_exception(cast, ends=timedelta(days=5), severity="critical", title="Old TLS on the partner gateway")
+    play_release(cast)
+    report = _ask(cast)
+    send_due_reports()
+    mails = _mails(mailbox)
+    assert sorted(str(mail["To"]) for mail in mails) == ["lea@example.com", "max@example.com"]
+    (attachment,) = mails[0].iter_attachments()
+    content = attachment.get_content()
+    text = mails[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]  # a report has a text
+    assert "1 open (0 the month before)" in text
+    assert "- Critical: 1 (0 before)" in text
+    assert "release-20260312 (netlify-trading): open, succeeded" in text
+    assert f"http://testserver/reports/monthly/?month={report.period}" in text
+    read = " ".join(page.extract_text() for page in PdfReader(BytesIO(content)).pages)
+    assert "Compliance report" in read
+    assert "release-20260312" in read
+    report.refresh_from_db()
+    assert report.state == "sent"
+    body = reader.get(report.index).recorded.body
+    assert body["pdf_sha256"] == hashlib.sha256(content).hexdigest()
+    assert {r["person"]: r["outcome"] for r in body["recipients"]} == {cast.lea.uid: "sent", cast.max.uid: "sent"}
+
+
+def test_a_second_run_mails_nothing(cast: Cast, mailbox: Path) -> None:
+    report = _ask(cast)
+    send_due_reports()
+    send_due_reports()
+    assert not sending.send(report.pk, now=datetime.now(UTC))
+    assert len(_mails(mailbox)) == 2
+    assert Record.objects.filter(kind="report.sent").count() == 1
+
+
+def test_a_worker_that_died_after_mailing_does_not_mail_again(
+    cast: Cast, mailbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = _ask(cast)
+    with monkeypatch.context() as patched:
+
+        def die(*_: Any) -> None:
+            raise SystemExit
+
+        patched.setattr(sending, "_record", die)
+        with pytest.raises(SystemExit):
+            sending.send(report.pk, now=datetime.now(UTC))
+    assert not sending.send(report.pk, now=datetime.now(UTC))
+    later = datetime.now(UTC) + sending.CLAIM
+    assert sending.send(report.pk, now=later)
+    assert len(_mails(mailbox)) == 2
+    assert Record.objects.filter(kind="report.sent").count() == 1
+
+
+def test_mail_whose_outcome_is_unknown_is_not_sent_again(cast: Cast, mailbox: Path) -> None:
+    report = _ask(cast)
+    ReportMail.objects.create(report=report, recipient=cast.max.uid, outcome=sending.SENDING)
+    send_due_reports()
+    assert [str(mail["To"]) for mail in _mails(mailbox)] == ["lea@example.com"]
+    report.refresh_from_db()
+    outcomes = {r["person"]: r["outcome"] for r in reader.get(report.index).recorded.body["recipients"]}
+    assert outcomes[cast.max.uid] == sending.UNKNOWN
+
+
+def test_an_outage_of_the_mail_server_puts_it_off(cast: Cast, settings: Settings, mailbox: Path) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    report = _ask(cast)
+    send_due_reports()
+    report.refresh_from_db()
+    assert (report.state, report.attempts) == ("waiting", 1)
+    assert report.error
+    settings.EMAIL_BACKEND = "config.mail.FileBackend"
+    send_due_reports()
+    assert _mails(mailbox) == []
+    assert sending.send(report.pk, now=report.next_attempt_at)
+    assert len(_mails(mailbox)) == 2
+
+
+def test_without_an_executive_it_waits_and_says_so(cast: Cast, mailbox: Path) -> None:
+    change_user(cast.max, actor=actor(cast.root), is_active=False)
+    now = Month.of(datetime.now(UTC)).end + timedelta(hours=1)
+    sending.send_due(now)
+    report = Report.objects.get()
+    assert report.state == "waiting"
+    assert "No active person has the role executive" in report.error
+
+
+def test_who_sees_some_systems_only_gets_no_figures_of_all(cast: Cast, mailbox: Path) -> None:
+    change_user(cast.max, actor=actor(cast.root), systems=[cast.billing])
+    _ask(cast)
+    send_due_reports()
+    assert [str(mail["To"]) for mail in _mails(mailbox)] == ["lea@example.com"]
+
+
+def test_the_past_month_is_due_from_its_first_day_on_and_once(cast: Cast, mailbox: Path) -> None:
+    this = Month.of(datetime.now(UTC))
+    sending.send_due(datetime.now(UTC))
+    assert not Report.objects.exists()  # the log does not reach back
+    for _ in range(2):
+        sending.send_due(this.end + timedelta(minutes=1))
+    report = Report.objects.get()
+    assert (report.period, report.request, report.state) == (str(this), "", "sent")
+    assert [str(mail["To"]) for mail in _mails(mailbox)] == ["max@example.com"]
