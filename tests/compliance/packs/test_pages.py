@@ -156,7 +156,7 @@ def test_it_leads_an_auditor_from_an_empty_list_to_a_download(
     form = ada.get("/admin/compliance/pack/add/")
     assert "Request a pack" in form.content.decode()
     key = form.context["form"]["key"].value()
-    asked = ada.post("/admin/compliance/pack/add/", {"key": key, "period": "this"})
+    asked: Any = ada.post("/admin/compliance/pack/add/", {"key": key, "period": "this"})
     pack = Pack.objects.get()
     assert asked.url == f"/admin/compliance/pack/{pack.pk}/change/"
     assert "Waiting for a worker" in ada.get(asked.url).content.decode()
@@ -165,7 +165,7 @@ def test_it_leads_an_auditor_from_an_empty_list_to_a_download(
     assert "Download" in page
     assert "Verified and locked" in page
     assert ada.get(f"/admin/compliance/pack/{pack.pk}/download/").status_code == 405
-    response = ada.post(f"/admin/compliance/pack/{pack.pk}/download/")
+    response: Any = ada.post(f"/admin/compliance/pack/{pack.pk}/download/")
     with urlopen(response.url) as answer:  # noqa: S310  (the store's own address)
         assert answer.status == 200
     assert "Downloaded" in ada.get(asked.url).content.decode()

@@ -35,7 +35,12 @@ def ask(cast: Cast, s3: "S3Client") -> Ask:
 
     def make(**changes: Any) -> Pack:
         now = datetime.now(UTC)
-        asked = {"actor": actor(cast.ada), "person": cast.ada, "start": now - timedelta(days=9), "end": now} | changes
+        asked: dict[str, Any] = {
+            "actor": actor(cast.ada),
+            "person": cast.ada,
+            "start": now - timedelta(days=9),
+            "end": now,
+        } | changes
         return Pack.objects.get(pk=requests.request_pack(**asked).body["pack"])
 
     return make
