@@ -23,12 +23,11 @@ Result = TypeVar("Result")
 class LedgerForm(forms.Form):
     """A form whose second sending by an impatient click is the same write, not another one."""
 
-    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4)
+    once = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4)
 
     def idempotency(self, request: HttpRequest) -> Idempotency:
         body = repr(sorted((name, str(value)) for name, value in self.cleaned_data.items()))
-        key = str(self.cleaned_data["key"])
-        return Idempotency.of(key, method="POST", path=request.path, body=body.encode())
+        return Idempotency.of(str(self.cleaned_data["once"]), method="POST", path=request.path, body=body.encode())
 
     def visible(self) -> list[forms.BoundField]:
         return list(self.visible_fields())
@@ -72,7 +71,7 @@ def written(form: forms.Form, write: Callable[[], Result]) -> Result | None:
 
 
 def page(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> HttpResponse:
-    """A page of the admin that no model admin draws."""
+    """A page of the admin that no model admin draws. ``crumbs`` are (URL, title) of the pages above it."""
     request.current_app = admin.site.name
     return TemplateResponse(
         request, template, {**admin.site.each_context(request), "title": title, **context}, status=status

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 
 from evidence.admin.forms import page
 from evidence.admin.navigation import mail_is_kept
@@ -103,6 +104,7 @@ def message(request: HttpRequest, name: str) -> HttpResponse:
         request,
         "evidence/mail_message.html",
         title=mail.subject,
+        crumbs=[(reverse("admin:mail"), "Mail")],
         mail=mail,
         text=mail.part("plain"),
         html=_CLOSED + html if html else None,

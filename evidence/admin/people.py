@@ -11,6 +11,7 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminOwnPasswordChangeForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
+from config.errors import ConflictError
 from evidence.admin.forms import actor
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.actors import actor_for
@@ -123,6 +124,8 @@ class PersonAdmin(RoleAdmin):
         # read again: the form has already laid what was sent over its instance
         user = User.objects.get(pk=form.instance.pk)
         active = form.cleaned_data["is_active"]
+        if user == request.user and not (active and "admin" in data["roles"]):
+            raise ConflictError("Another administrator ends your access: yourself you would lock out.", where="$.roles")
         change_user(user, actor=actor(request), sign_offs=signs_for, is_active=active, **data)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> list[Any]:

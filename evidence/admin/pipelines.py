@@ -38,7 +38,7 @@ def _postable() -> list[tuple[str, str]]:
 def _key_field(**more: Any) -> forms.CharField:
     return forms.CharField(
         widget=UnfoldAdminTextareaWidget({"rows": 4, "placeholder": PEM, "class": "pt-mono"}),
-        help_text="PEM of an Ed25519 public key, as `prooftrail keygen` writes it. Its signatures count from now on.",
+        help_text="PEM of an Ed25519 public key, as “prooftrail keygen” writes it. Its signatures count from now on.",
         **more,
     )
 
@@ -51,10 +51,11 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for th
         error_messages={"required": "Choose at least one system; add it under Systems if there is none."},
     )
     kinds = forms.MultipleChoiceField(
+        label="May post",
         choices=_postable,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="What it may post. None ticked means everything that pipelines may post.",
+        help_text="None ticked means everything that pipelines may post.",
     )
     public_key = _key_field(required=False, label="Public key")
 
@@ -88,7 +89,8 @@ class PipelineAdmin(RoleAdmin):
     search_fields = ("name",)
     fieldsets = ((None, {"fields": ("systems", "kinds", "is_active")}),)
     add_fieldsets = ((None, {"fields": ("name", "systems", "kinds", "public_key")}),)
-    change_form_outer_after_template = "evidence/pipeline_access.html"
+    change_form_outer_before_template = "evidence/pipeline_access.html"
+    change_form_outer_after_template = "evidence/pipeline_snippets.html"
     empty_title = "No pipeline yet"
     empty_text = "A pipeline is a machine that posts evidence. It gets a token and snippets to paste."
 
@@ -187,7 +189,8 @@ class PipelineAdmin(RoleAdmin):
         return page(
             request,
             "evidence/pipeline_token.html",
-            title=f"Connect {pipeline.name}",
+            title="New token",
+            crumbs=_crumbs(pipeline),
             pipeline=pipeline,
             new=new,
             snippets=snippets.for_pipeline(pipeline, new.text),
@@ -224,6 +227,7 @@ class PipelineAdmin(RoleAdmin):
             lead=f"A further token for {pipeline.name}. It is shown once; the ones before go on working until ended.",
             submit="Issue the token",
             cancel=_url(pipeline),
+            crumbs=_crumbs(pipeline),
         )
 
     def token_revoke(self, request: HttpRequest, pk: int, token_id: str) -> HttpResponse:
@@ -253,6 +257,7 @@ class PipelineAdmin(RoleAdmin):
             lead=f"Records that {pipeline.name} signs with the private half are kept as sent, signature and all.",
             submit="Add the key",
             cancel=_url(pipeline),
+            crumbs=_crumbs(pipeline),
         )
 
     def key_revoke(self, request: HttpRequest, pk: int, key_id: str) -> HttpResponse:
@@ -274,7 +279,7 @@ class PipelineAdmin(RoleAdmin):
         if request.method == "POST" and written(form, lambda: [write(form.cleaned_data["reason"])]) is not None:
             messages.success(request, "Done: it no longer works.")
             return self._back(pipeline)
-        return form_page(request, form, danger=True, cancel=_url(pipeline), **texts)
+        return form_page(request, form, danger=True, cancel=_url(pipeline), crumbs=_crumbs(pipeline), **texts)
 
     def _back(self, pipeline: Pipeline) -> HttpResponse:
         return HttpResponseRedirect(_url(pipeline))
@@ -286,6 +291,10 @@ def _add_key(request: HttpRequest, pipeline: Pipeline, form: NewKeyForm) -> Pipe
 
 def _url(pipeline: Pipeline) -> str:
     return reverse("admin:evidence_pipeline_change", args=[pipeline.pk])
+
+
+def _crumbs(pipeline: Pipeline) -> list[tuple[str, str]]:
+    return [(reverse("admin:evidence_pipeline_changelist"), "Pipelines"), (_url(pipeline), pipeline.name)]
 
 
 def _first_record(pipeline: Pipeline) -> dict[str, Any] | None:

@@ -97,6 +97,8 @@ class RecordAdmin(RoleAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The page with the names of who recorded what, in two queries."""
         changelist = super().get_changelist_instance(request)
+        if not changelist.query and not changelist.has_active_filters:
+            changelist.full_result_count = changelist.result_count  # all of them, known without counting twice
         changelist.result_list = list(changelist.result_list)
         names = display_names(record.principal for record in changelist.result_list)
         for record in changelist.result_list:
@@ -130,7 +132,7 @@ class RecordAdmin(RoleAdmin):
     def received(self, record: Record) -> str:
         late = lateness(record)
         time = f"{record.at:%Y-%m-%d %H:%M:%S} UTC"
-        return format_html('{}<br><span class="pt-late">{}</span>', time, late) if late else time
+        return format_html('<div>{}<div class="pt-late">{}</div></div>', time, late) if late else time
 
     # -- one record --------------------------------------------------------------------------------------------------
 
@@ -159,6 +161,7 @@ class RecordAdmin(RoleAdmin):
             request,
             "evidence/record.html",
             title=f"Record #{record.index}",
+            crumbs=[(reverse("admin:evidence_record_changelist"), "Records")],
             shown=shown([record])[0],
             systems=[systems.get(pk, pk) for pk in record.scope],
             leaf=stored.leaf_bytes.decode(),

@@ -223,6 +223,7 @@ class ReleaseAdmin(RoleAdmin):
             request,
             "evidence/release.html",
             title=release.tag,
+            crumbs=[(reverse("admin:evidence_release_changelist"), "Releases")],
             release=release,
             window=span(release.window_from, release.window_to),
             steps=steps,
@@ -246,7 +247,8 @@ class ReleaseAdmin(RoleAdmin):
         return page(
             request,
             "evidence/approve.html",
-            title=f"Sign off {release.tag}",
+            title="Sign off",
+            crumbs=[(reverse("admin:evidence_release_changelist"), "Releases"), (_url(release), release.tag)],
             release=release,
             roles=roles,
             form=form,

@@ -1,5 +1,6 @@
 """How records look on a page: kind, outcome, lateness, who. Shared by the lists and the timeline."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,7 +54,14 @@ class Shown:
         """What the kind declares as searchable, short enough for a line."""
         hidden = {"manifest_digest"}
         rows = [(name.replace("_", " "), str(value)) for name, value in self.record.facts.items() if name not in hidden]
-        return [(name, value if len(value) < 60 else value[:57] + "…") for name, value in rows]
+        return [(name, _short(value)) for name, value in rows]
+
+
+def _short(value: str) -> str:
+    """A commit or another digest by its first digits; a long text by its beginning."""
+    if re.fullmatch(r"[0-9a-f]{40,64}", value):
+        return value[:12]
+    return value if len(value) < 60 else value[:57] + "…"
 
 
 def shown(records: Iterable[Record]) -> list[Shown]:

@@ -80,6 +80,7 @@ class User(AbstractBaseUser):
 
     class Meta:
         ordering = ["name"]
+        verbose_name, verbose_name_plural = "person", "people"
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"

@@ -1,5 +1,10 @@
-// Two small things: copying a text, and a page that learns of a pipeline's first record.
+// Three small things: the first field has the focus, a text is copied, a page learns of a pipeline's first record.
 "use strict";
+
+// The page is hidden until Alpine has started, and what is hidden cannot take the focus that it asked for.
+document.addEventListener("alpine:initialized", () => {
+  setTimeout(() => document.querySelector("[autofocus]")?.focus(), 50);
+});
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -1,0 +1,151 @@
+"""Releases in the admin: opened and signed off through the same functions as the API."""
+
+import uuid
+
+import pytest
+from django.contrib.admin.utils import quote
+
+from evidence.ledger import Actor, append, reader
+from evidence.models import Approval, Record, Release
+from evidence.records import plain_draft
+from tests.evidence.admin.conftest import post_manifest
+
+ADD = "/admin/evidence/release/add/"
+
+
+def page_of(release: Release, more: str = "change/") -> str:
+    return f"/admin/evidence/release/{quote(release.pk)}/{more}"
+
+
+def form(release: Release, **changes: str) -> dict[str, str]:
+    digest = release.manifest_digest or ""
+    data = {"once": str(uuid.uuid4()), "role": "qa", "decision": "approved", "comment": "", "manifest_digest": digest}
+    return data | changes
+
+
+def test_it_records_an_approval_of_the_digest_that_was_shown(as_, cast, release):
+    bob = as_("bob")
+    shown = bob.get(page_of(release, "approve/"))
+    assert release.manifest_digest in shown.content.decode()
+    assert shown.context["roles"] == ["qa"]
+    data = form(release)
+    assert bob.post(page_of(release, "approve/"), data).status_code == 302
+    assert bob.post(page_of(release, "approve/"), data).status_code == 302  # the second click is the same write
+    approval = Approval.objects.get()
+    assert (approval.person, approval.role, approval.manifest_digest) == (cast.bob.uid, "qa", release.manifest_digest)
+    assert "✓" not in shown.content.decode()
+    assert "Bob" in bob.get(page_of(release)).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("who", "changes", "said"),
+    [
+        ("bob", {"decision": "rejected"}, "A rejection says why."),
+        ("bob", {"decision": "withdrawn"}, "no decision as qa to withdraw"),
+        ("bob", {"role": "sre"}, "not one of the available choices"),
+        ("bob", {"manifest_digest": "sha256:" + "0" * 64}, "Another manifest arrived"),
+        ("bob", {"manifest_digest": ""}, "required"),
+        ("alice", {}, "do not sign off"),
+    ],
+)
+def test_it_refuses_on_the_form_and_writes_nothing(as_, release, who, changes, said):
+    before = reader.size()
+    page = as_(who).post(page_of(release, "approve/"), form(release, **changes))
+    assert said in page.content.decode()
+    assert reader.size() == before
+
+
+def test_it_marks_approvals_of_an_earlier_manifest_as_stale(as_, cast, release):
+    bob = as_("bob")
+    bob.post(page_of(release, "approve/"), form(release))
+    post_manifest(cast, commit="c" * 40)
+    assert "for an earlier manifest" in bob.get(page_of(release)).content.decode()
+    assert 'title="qa approved, stale"' in bob.get("/admin/evidence/release/").content.decode()
+
+
+def test_it_marks_what_was_recorded_later(as_, cast, release):
+    for suite, minutes in {"unit": 0, "lint": 40, "contract": 3000}.items():
+        body = {"suite": suite, "outcome": "passed"}
+        occurred = release.opened_at.timestamp() - minutes * 60
+        data = {"kind": "test.result", "release": release.pk, "body": body, "occurred_at": _rfc3339(occurred)}
+        append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
+    html = as_("cora").get(page_of(release)).content.decode()
+    assert html.count("recorded 40 min later") == 1
+    assert html.count("backfilled after 2 days 2 h") == 1
+
+
+def _rfc3339(timestamp: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(timestamp, UTC).isoformat()
+
+
+def opening(**changes: object) -> dict[str, object]:
+    return {
+        "tag": "release-20260401",
+        "type": "regular",
+        "ticket_id": "REL-401",
+        "ticket_url": "https://tickets.example.com/REL-401",
+        "captain": "Cora",
+        "window_from_0": "2026-04-01",
+        "window_from_1": "14:00",
+        "window_to_0": "2026-04-01",
+        "window_to_1": "16:00",
+        "surface_lines": "web\n\napi ",
+        "dashboard_lines": "Errors: https://dash.example.com/errors",
+        **changes,
+    }
+
+
+def test_it_opens_a_release(as_, cast):
+    response = as_("cora").post(ADD, opening(system=cast.trading.pk))
+    release = Release.objects.get()
+    assert response.url == page_of(release)
+    assert release.surfaces == ["web", "api"]
+    assert release.dashboards == [{"name": "Errors", "url": "https://dash.example.com/errors"}]
+    assert release.window_from is not None
+    assert release.window_from.isoformat() == "2026-04-01T14:00:00+00:00"
+    assert Record.objects.get(pk=release.opened_by).principal == cast.cora.uid
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tag": "has space"}, "does not fit kind"),
+        ({"ticket_url": "javascript:alert(1)"}, "valid URL"),
+        ({"window_to_1": "13:00"}, "ends before it begins"),
+        ({"window_to_0": "", "window_to_1": ""}, "both ends"),
+        ({"window_from_0": "2026-02-30"}, "valid date"),
+        ({"dashboard_lines": "Errors javascript:alert(1)"}, "does not end in an address"),
+    ],
+)
+def test_it_says_what_is_wrong_with_an_opening(as_, cast, change, said):
+    before = reader.size()
+    page = as_("cora").post(ADD, opening(system=cast.trading.pk, **change))
+    assert said in page.content.decode()
+    assert reader.size() == before
+
+
+def test_it_offers_visible_systems_only(as_, cast):
+    page = as_("charlie").post(ADD, opening(system=cast.trading.pk))
+    assert "valid choice" in page.content.decode()
+    assert not Release.objects.exists()
+
+
+def test_it_refuses_a_second_release_of_the_same_name(as_, cast):
+    cora = as_("cora")
+    cora.post(ADD, opening(system=cast.trading.pk))
+    assert "There is a release" in cora.post(ADD, opening(system=cast.trading.pk)).content.decode()
+
+
+def test_it_lists_many_releases_in_few_queries(as_, cast, release, django_assert_max_num_queries):
+    cora = as_("cora")
+    cora.get("/admin/evidence/release/")
+    for day in range(10, 25):
+        cora.post(ADD, opening(system=cast.trading.pk, tag=f"release-202604{day}"))
+    with django_assert_max_num_queries(14):
+        assert "release-20260424" in cora.get("/admin/evidence/release/").content.decode()
+    with django_assert_max_num_queries(14):
+        cora.get("/admin/evidence/record/")
+    with django_assert_max_num_queries(14):
+        cora.get(page_of(release))
