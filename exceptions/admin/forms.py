@@ -1,9 +1,12 @@
 """What people fill in: a request, and each verb's confirmation."""
 
 from typing import Any
+from uuid import uuid4
 
 from django import forms
+from django.http import HttpRequest
 from unfold.widgets import (
+    CHECKBOX_CLASSES,
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
@@ -12,12 +15,15 @@ from unfold.widgets import (
 
 from config.errors import InvalidError
 from evidence.admin.forms import LedgerForm
+from evidence.ledger import Idempotency
 from evidence.models import System, User
 from evidence.people import visible_systems
 from exceptions.dates import parse_expiry, parse_start
 from exceptions.lifecycle import Application
 from exceptions.models import Risk, SecurityException
+from exceptions.models.terms import SEVERITIES
 
+BOX = {"class": " ".join(CHECKBOX_CLASSES)}
 DATES = "A date, which ends at 23:59:59 UTC, or a time with its offset such as 2026-03-31T18:00:00Z."
 
 
@@ -26,7 +32,8 @@ class MomentField(forms.CharField):
 
     def __init__(self, *, parse: Any, **kwargs: Any) -> None:
         self.parse = parse
-        super().__init__(max_length=40, widget=UnfoldAdminSingleDateWidget, **kwargs)
+        widget = UnfoldAdminSingleDateWidget({"placeholder": "2026-03-31"})
+        super().__init__(max_length=40, widget=widget, **kwargs)
 
     def clean(self, value: Any) -> Any:
         text = super().clean(value)
@@ -55,7 +62,7 @@ class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic 
 
 class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic for the type checker only
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(System.objects.all(), widget=forms.CheckboxSelectMultiple, **kwargs)
+        super().__init__(System.objects.all(), widget=forms.CheckboxSelectMultiple(BOX), **kwargs)
 
     def narrow(self, person: User) -> None:
         """Only what the person may see."""
@@ -67,6 +74,11 @@ class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  #
 class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
     """An unsent form is the draft: private, and no record."""
 
+    severity = forms.ChoiceField(
+        choices=[("", "Choose"), *SEVERITIES],
+        widget=UnfoldAdminSelectWidget,
+        help_text="It decides the longest term and how many people approve.",
+    )
     covered = SystemsField(label="Systems")
     answerable = PersonField(label="Owner", help_text="Who answers for it. Owner and requester cannot approve.")
     waived = forms.CharField(
@@ -117,11 +129,20 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         )
 
 
-class ReasonForm(LedgerForm):
+class DecisionForm(LedgerForm):
+    """The confirmation of one transition. Sent without the page's key, as by a script, it is not deduplicated."""
+
+    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
+
+    def idempotency_or_none(self, request: HttpRequest) -> Idempotency | None:
+        return self.idempotency(request) if self.cleaned_data["key"] else None
+
+
+class ReasonForm(DecisionForm):
     reason = forms.CharField(max_length=4000, widget=area(), help_text="It is recorded with the decision.")
 
 
-class CommentForm(LedgerForm):
+class CommentForm(DecisionForm):
     reason = forms.CharField(
         max_length=4000, required=False, label="Comment", widget=area(), help_text="It is recorded with the decision."
     )

@@ -58,8 +58,8 @@ class SecurityExceptionAdmin(RoleAdmin):
     view_roles = INSIDE
     add_roles = ("liaison", "engineer")
     form = RequestForm
-    list_display = ("exception", "state_label", "severity_label", "left", "until", "owner_name", "in_systems")
-    list_filter = (StateFilter, "severity")
+    list_display = ("exception", "state_label", "severity_label", "left", "until", "owner_label", "in_systems")
+    list_filter = (StateFilter, "severity", "renewal_pending")
     search_fields = ("id", "title", "justification", "owner_name")
     search_help_text = "Number, title, justification or owner"
     actions = ("approve_selected", "revoke_selected")
@@ -102,6 +102,10 @@ class SecurityExceptionAdmin(RoleAdmin):
     @display("Until (UTC)", ordering="expires_at")
     def until(self, found: SecurityException) -> str:
         return f"{found.expires_at:%Y-%m-%d %H:%M}"
+
+    @display("Owner", ordering="owner_name")
+    def owner_label(self, found: SecurityException) -> str:
+        return found.owner_name
 
     @display("Systems")
     def in_systems(self, found: Any) -> str:
@@ -233,9 +237,10 @@ def url(found: SecurityException, name: str = "change") -> str:
 def state_word(found: SecurityException) -> str:
     """The state as people are told it."""
     now = timezone.now()
-    if found.renewal_pending and found.is_open:
-        return "renewal waits"
-    return "expiring" if found.is_expiring(now) else found.state(now)
+    if found.is_expiring(now):
+        return "expiring"
+    state = found.state(now)
+    return "renewal waits" if state == "active" and found.renewal_pending else state
 
 
 def timeline(rows: QuerySet[Any]) -> Iterator[dict[str, Any]]:

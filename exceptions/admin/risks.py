@@ -29,7 +29,7 @@ class RiskAdmin(RoleAdmin):
     view_roles = INSIDE
     add_roles = change_roles = ("liaison", "engineer", "captain")
     form = RiskForm
-    list_display = ("risk", "status_label", "before", "after", "owner_name", "exceptions_count")
+    list_display = ("risk", "status_label", "before", "after", "owner_label", "exceptions_count")
     list_filter = ("status",)
     search_fields = ("id", "title", "description", "owner_name")
     search_help_text = "Number, title, description or owner"
@@ -73,6 +73,10 @@ class RiskAdmin(RoleAdmin):
             return "–"
         level = Risk.level(found.residual_rating)
         return level, f"{found.residual_rating} {level}"
+
+    @display("Owner", ordering="owner_name")
+    def owner_label(self, found: Risk) -> str:
+        return found.owner_name
 
     @display("Exceptions")
     def exceptions_count(self, found: Risk) -> str:
@@ -151,5 +155,5 @@ def _close(request: HttpRequest, found: Risk, form: ReasonForm) -> Placed:
         actor=actor(request),
         risk=found.pk,
         reason=form.cleaned_data["reason"],
-        idempotency=form.idempotency(request),
+        idempotency=form.idempotency_or_none(request),
     )

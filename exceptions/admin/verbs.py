@@ -6,14 +6,13 @@ A GET shows the form and changes nothing, so that the links of a reminder may be
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django import forms
 from django.http import HttpRequest
 
-from evidence.admin.forms import LedgerForm, actor, person
+from evidence.admin.forms import actor, person
 from evidence.ledger import Placed
 from evidence.models import User
 from exceptions import lifecycle, rules
-from exceptions.admin.forms import CommentForm, ReasonForm, RenewForm
+from exceptions.admin.forms import CommentForm, DecisionForm, ReasonForm, RenewForm
 from exceptions.models import SecurityException
 from exceptions.models.terms import APPROVED, REQUESTED
 
@@ -27,16 +26,17 @@ class Verb:
     name: str
     title: str
     lead: str
-    form: type[LedgerForm]
+    form: type[DecisionForm]
     write: Callable[..., Placed]
     shown: Allowed
     danger: bool = False
 
-    def act(self, request: HttpRequest, exception: SecurityException, form: forms.Form) -> Placed:
+    def act(self, request: HttpRequest, exception: SecurityException, form: DecisionForm) -> Placed:
         """Make the transition. Raises what `lifecycle` raises."""
-        assert isinstance(form, LedgerForm)
         given = {name: form.cleaned_data[name] for name in ("reason", "expires_at") if name in form.cleaned_data}
-        return self.write(actor=actor(request), exception=exception.pk, idempotency=form.idempotency(request), **given)
+        return self.write(
+            actor=actor(request), exception=exception.pk, idempotency=form.idempotency_or_none(request), **given
+        )
 
 
 def _waits(exception: SecurityException, user: User) -> bool:
