@@ -26,7 +26,6 @@ UPLOAD_MINUTES = 15
 #: Up to this size `confirm` reads the file within the request; a larger one is read by the worker.
 INLINE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
-_UNCLAIMED = timedelta(days=1)
 
 
 def announce(
@@ -44,7 +43,7 @@ def announce(
             "media_type": media_type,
             "key": f"incoming/{secrets.token_hex(16)}",
             "retention_class": kind.retention,
-            "retain_until": timezone.now() + _UNCLAIMED,
+            "retain_until": timezone.now(),  # of nothing yet; confirming starts the class's period
             "created_by": principal.uid,
         },
     )
@@ -55,7 +54,6 @@ def announce(
     if not created and artifact.state in {Artifact.INCOMING, Artifact.REFUSED}:
         artifact.state, artifact.size, artifact.name, artifact.refusal = Artifact.INCOMING, size, name, ""
         artifact.media_type, artifact.key = media_type, f"incoming/{secrets.token_hex(16)}"
-        artifact.retain_until = max(artifact.retain_until, timezone.now() + _UNCLAIMED)
         artifact.save()
     return artifact
 
@@ -120,7 +118,7 @@ def check(artifact: Artifact) -> Artifact:
         raise InvalidError(reason, code="artifact_digest_mismatch")
     incoming = artifact.key
     key = f"artifacts/{artifact.system_id}/{artifact.sha256}"
-    until = max(artifact.retain_until, retention.retain_until(artifact.retention_class, timezone.now()))
+    until = retention.retain_until(artifact.retention_class, timezone.now())
     stored, locked_until = _place_under_lock(incoming, version, key, until)
     Artifact.objects.filter(pk=artifact.pk).exclude(state=Artifact.CONFIRMED).update(
         state=Artifact.CONFIRMED, key=key, version_id=stored, retain_until=until, locked_until=locked_until

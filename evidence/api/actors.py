@@ -3,8 +3,8 @@
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from config.api.parsers import raw_body
 from config.errors import InvalidError
+from evidence.api.parsers import raw_body
 from evidence.ledger import Actor, Idempotency
 from evidence.models import Token, User
 from evidence.people import Principal

@@ -15,12 +15,12 @@ from rest_framework.views import APIView
 
 from config.api import problem
 from config.api.pagination import CursorPagination
-from config.api.parsers import parse_json, raw_body
 from config.api.times import parse_time
 from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError, UnavailableError
 from evidence import records
 from evidence.api import actors
 from evidence.api.authentication import bearer, principal_of, resolve_token
+from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
 from evidence.kinds import load as load_kinds
 from evidence.ledger import Idempotency, append, reader

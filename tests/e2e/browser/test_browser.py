@@ -173,3 +173,13 @@ def test_it_pictures_the_other_pages(browse, picture, release, cast):
     root.emulate_media(color_scheme="dark")
     root.goto(f"/admin/evidence/release/{quote(release.pk)}/change/")
     picture(root, "release-dark")
+
+
+@pytest.mark.parametrize("who", ["lea", "cora", "ada", "max", "root", "bob", "alice"])
+def test_it_starts_each_role_on_a_page_that_opens(browse, picture, cast, who):
+    page = browse(who)
+    response = page.goto("/")
+    assert response is not None
+    assert response.status == 200, page.url
+    expect(page.get_by_role("button", name="Your account")).to_be_visible()
+    picture(page, f"start-{who}")
