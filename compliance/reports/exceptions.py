@@ -91,7 +91,7 @@ def figures(
 
     at, was = states(now, end), states(then, before_end)
     return Exceptions(
-        open=Count("open", len(now), len(then), f"{link}?state=open"),
+        open=Count("exceptions open", len(now), len(then), f"{link}?state=open"),
         active=Count("active", at["active"], was["active"], f"{link}?state=active"),
         waiting=Count("waiting for approval", at["requested"], was["requested"], f"{link}?state=requested"),
         overdue_count=Count("expired, still open", at["expired"], was["expired"], f"{link}?state=expired"),

@@ -30,7 +30,7 @@ class ControlLine:
 
     @property
     def percent(self) -> str:
-        return f"{100 * self.satisfied / self.required:.0f} %" if self.required else "–"
+        return f"{100 * self.satisfied / self.required:.0f}\N{NO-BREAK SPACE}%" if self.required else "–"
 
 
 @dataclass(frozen=True)

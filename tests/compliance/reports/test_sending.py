@@ -29,6 +29,11 @@ def _ask(cast: Cast, **more: Any) -> Report:
     return report
 
 
+def _recorded(report: Report) -> dict[str, Any]:
+    assert report.index is not None
+    return reader.get(report.index).recorded.body
+
+
 def _mails(mailbox: Path) -> list[EmailMessage]:
     found = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in sorted(mailbox.glob("*.eml"))]
     return [message for message in found if isinstance(message, EmailMessage)]
@@ -44,7 +49,7 @@ def test_it_mails_text_and_pdf_to_executives_and_records_it(cast: Cast, mailbox:
     (attachment,) = mails[0].iter_attachments()
     content = attachment.get_content()
     text = mails[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]  # a report has a text
-    assert "1 open (0 the month before)" in text
+    assert "1 exceptions open (0 the month before)" in text
     assert "- Critical: 1 (0 before)" in text
     assert "release-20260312 (netlify-trading): open, succeeded" in text
     assert f"http://testserver/reports/monthly/?month={report.period}" in text
@@ -53,7 +58,7 @@ def test_it_mails_text_and_pdf_to_executives_and_records_it(cast: Cast, mailbox:
     assert "release-20260312" in read
     report.refresh_from_db()
     assert report.state == "sent"
-    body = reader.get(report.index).recorded.body
+    body = _recorded(report)
     assert body["pdf_sha256"] == hashlib.sha256(content).hexdigest()
     assert {r["person"]: r["outcome"] for r in body["recipients"]} == {cast.lea.uid: "sent", cast.max.uid: "sent"}
 
@@ -92,7 +97,7 @@ def test_mail_whose_outcome_is_unknown_is_not_sent_again(cast: Cast, mailbox: Pa
     send_due_reports()
     assert [str(mail["To"]) for mail in _mails(mailbox)] == ["lea@example.com"]
     report.refresh_from_db()
-    outcomes = {r["person"]: r["outcome"] for r in reader.get(report.index).recorded.body["recipients"]}
+    outcomes = {r["person"]: r["outcome"] for r in _recorded(report)["recipients"]}
     assert outcomes[cast.max.uid] == sending.UNKNOWN
 
 

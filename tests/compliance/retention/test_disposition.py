@@ -23,7 +23,12 @@ from evidence.models import Artifact, Head, Hold, Payload, Record, Release, Syst
 from evidence.models.people import SERVICE
 from evidence.retention import parse_period, retain_until
 from evidence.tlog.merkle import leaf_hash, verify_inclusion
+from exceptions import lifecycle
+from exceptions.models import SecurityException
+from tests.cast import assemble
+from tests.compliance.reports.conftest import actor, request_exception
 from tests.compliance.retention.conftest import Post
+from tests.conftest import Clone
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -351,3 +356,24 @@ def test_the_store_holds_the_file_of_a_held_record(post: Post, file: Artifact, s
     assert not HeldObject.objects.exists()
     s3.delete_object(Bucket=settings.S3_BUCKET, Key=file.key, VersionId=file.version_id)
     assert _versions(s3, settings.S3_BUCKET, file) == []
+
+
+# -- an exception goes whole, after it was closed ---------------------------------------------------------------------
+
+
+def test_an_open_exception_stays_whatever_the_date_of_its_records(
+    ledger: Clone, superuser: psycopg.Connection[Any]
+) -> None:
+    cast = assemble()
+    exception = request_exception(cast, ends=timedelta(days=5))
+    parts = list(exception.transitions.values_list("index", flat=True))
+    _age(superuser, *parts)
+    assert disposition.dispose() == []
+    lifecycle.remediate(actor=actor(cast.alice), exception=exception.pk, reason="fixed")
+    assert disposition.dispose() == []
+    closing = Record.objects.get(kind="exception.remediated").index
+    _age(superuser, *parts, closing)
+    (placed,) = disposition.dispose()
+    assert placed.body["records"] == [*parts, closing]
+    assert not SecurityException.objects.exists()
+    assert check() == []
