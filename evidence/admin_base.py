@@ -51,6 +51,8 @@ class RoleAdmin(ModelAdmin):  # type: ignore[misc]  # unfold publishes no types
     #: What an empty list says: what belongs here, and what to do first.
     empty_title: ClassVar[str] = "Nothing here yet"
     empty_text: ClassVar[str] = ""
+    #: Its button; "Add …" where this is empty.
+    add_label: ClassVar[str] = ""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -141,6 +141,7 @@ class SystemAdmin(RoleAdmin):
     search_fields = ("name", "title")
     fields = ("name", "title", "sandbox")
     empty_title = "No system yet"
+    add_label = "Add a system"
     empty_text = "A system is a service or product that has releases. Releases, pipelines and sign-offs name it."
 
     @display("Counts", label={"counts": "success", "sandbox": "warning"})

@@ -92,6 +92,7 @@ class PipelineAdmin(RoleAdmin):
     change_form_outer_before_template = "evidence/pipeline_access.html"
     change_form_outer_after_template = "evidence/pipeline_snippets.html"
     empty_title = "No pipeline yet"
+    add_label = "Add a pipeline"
     empty_text = "A pipeline is a machine that posts evidence. It gets a token and snippets to paste."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:

@@ -133,6 +133,7 @@ class ReleaseAdmin(RoleAdmin):
         ("When and what", {"fields": ("window_from", "window_to", "surface_lines", "dashboard_lines")}),
     )
     empty_title = "No release yet"
+    add_label = "Open a release"
     empty_text = "Evidence, approvals and deploys gather around a release. Captains, engineers and pipelines open them."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:

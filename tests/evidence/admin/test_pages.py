@@ -100,6 +100,11 @@ def test_it_says_what_to_do_first_on_an_empty_list(cast, as_):
     page = as_("alice").get("/admin/evidence/release/").content.decode()
     assert "No release yet" in page
     assert "/admin/evidence/release/add/" in page
+    filtered = as_("alice").get("/admin/evidence/release/?state__exact=open").content.decode()
+    assert "No release yet" in filtered
+
+
+def test_it_offers_to_widen_a_search_that_finds_nothing(as_, release):
     searched = as_("alice").get("/admin/evidence/release/?q=nothing").content.decode()
     assert "Nothing matches" in searched
 
