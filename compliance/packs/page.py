@@ -25,7 +25,7 @@ def render(planned: Plan, predicate: dict[str, Any], counts: dict[str, Any], fin
         "title": f"Evidence pack {order.pack}",
         "period": f"{_day(order.start)} to {_day(order.end, last=True)} (UTC)",
         "systems": ", ".join(system["name"] for system in predicate["systems"]),
-        "excluded": f"Left out as sandboxes: {excluded}." if excluded else "No system is left out.",
+        "excluded": f"Left out as sandboxes: {excluded}." if excluded else "",
         "as_of": _time(planned.period.now),
         "size": str(checkpoint.size),
         "origin": checkpoint.origin,
