@@ -1,6 +1,7 @@
 """`check_ledger` names what a superuser changed behind the product's back, and is silent about everything else."""
 
 import io
+import threading
 from typing import Any
 
 import psycopg
@@ -9,10 +10,14 @@ from django.core.management import call_command
 from django.db import connection
 
 from evidence import people
-from evidence.ledger import Actor, append, append_all, service_draft
-from evidence.ledger.check import check
+from evidence.ledger import Actor, Idempotency, append, append_all, service_draft
+from evidence.ledger.check import check, run, shadow
 from evidence.models import Head, Release, System, User
 from evidence.models.people import SERVICE
+from evidence.records import signed_draft
+from evidence.tlog.dsse import sign_envelope
+from evidence.tlog.keys import dump_public, generate
+from evidence.tlog.statement import Subject, build_statement
 from tests.conftest import Clone
 
 Superuser = psycopg.Connection[Any]
@@ -214,3 +219,63 @@ def test_the_command_exits_0_when_clean_and_1_when_not(release: Release, superus
         call_command("check_ledger", stdout=out)
     assert ended.value.code == 1
     assert "evidence_approval index=3, column role" in out.getvalue()
+
+
+def test_it_finds_the_same_in_many_short_transactions(
+    release: Release, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _grow_to(release.system, 600)
+    monkeypatch.setattr(run, "PASS_SECONDS", 0.0)
+    monkeypatch.setattr(run, "TAIL", 0)
+    monkeypatch.setattr(shadow, "RANGE", 50)
+    assert check() == []
+    superuser.execute("UPDATE evidence_record SET kind = 'drill' WHERE index = 300")
+    superuser.execute("UPDATE evidence_record SET index = 9000 WHERE index = 599")
+    assert sorted(_found()) == [
+        ("projection", "evidence_record index=300, column kind"),
+        ("projection", "evidence_record index=599"),
+        ("projection", "evidence_record index=9000"),
+    ]
+
+
+def test_it_finds_nothing_while_the_log_grows(release: Release) -> None:
+    _grow_to(release.system, 300)
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            _append("approval", _approval("qa"), release.system, release.id)
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert check() == []
+    finally:
+        ended.set()
+        writer.join()
+    assert check() == []
+
+
+def test_it_names_a_record_whose_key_was_never_the_pipeline_s(ledger: Clone, superuser: Superuser) -> None:
+    actor, own = Actor(SERVICE), generate()
+    system = people.save_system(actor=actor, name="netlify-trading")
+    public = dump_public(own.public_key())
+    pipeline, _ = people.create_pipeline(actor=actor, name="ci", systems=[system], public_key=public)
+    payload = build_statement(
+        subjects=[Subject("build.zip", {"sha256": "ab" * 32})],
+        predicate_type="urn:prooftrail:predicate:decision:v1",
+        predicate={"title": "A", "decision": "B", "rationale": "C"},
+    )
+    draft = signed_draft(
+        sign_envelope(payload, own),
+        principal=pipeline,
+        actor=Actor(pipeline.uid),
+        release=None,
+        system=system.name,
+        idempotency=Idempotency.of("k", method="POST", path="/", body=payload),
+    )
+    index = append(draft).index
+    assert check() == []
+    superuser.execute("UPDATE evidence_pipelinekey SET public_key = sha256(public_key)")
+    assert _found() == [("signature", f"entry {index}")]
