@@ -132,10 +132,10 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 class DecisionForm(LedgerForm):
     """The confirmation of one transition. Sent without the page's key, as by a script, it is not deduplicated."""
 
-    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
+    once = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
 
     def idempotency_or_none(self, request: HttpRequest) -> Idempotency | None:
-        return self.idempotency(request) if self.cleaned_data["key"] else None
+        return self.idempotency(request) if self.cleaned_data["once"] else None
 
 
 class ReasonForm(DecisionForm):
@@ -153,7 +153,7 @@ class RenewForm(ReasonForm):
     field_order = ("expires_at", "reason")
 
 
-class BulkForm(LedgerForm):
+class BulkForm(DecisionForm):
     """The confirmation of a bulk action: carries the selection and the action's name to itself."""
 
     reason = forms.CharField(max_length=4000, widget=area(), help_text="Each gets a record of its own with it.")

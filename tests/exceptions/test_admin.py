@@ -1,22 +1,25 @@
 """The register in the admin, through Django's test client."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from evidence.ledger import reader
+from evidence.models import User
 from exceptions.models import Risk, SecurityException
-from tests.cast import PASSWORD
-from tests.exceptions.conftest import in_days
+from tests.cast import PASSWORD, Cast
+from tests.exceptions.conftest import Request, in_days
 
 BASE = "/admin/exceptions/securityexception/"
 
 
 @pytest.fixture
-def sign_in(cast):
-    def client(user):
+def sign_in(cast: Cast) -> Callable[[User], Client]:
+    def client(user: User) -> Client:
         found = Client()
         assert found.login(email=user.email, password=PASSWORD)
         return found
@@ -25,21 +28,21 @@ def sign_in(cast):
 
 
 @pytest.fixture
-def lea(cast, sign_in):
+def lea(cast: Cast, sign_in: Callable[[User], Client]) -> Client:
     return sign_in(cast.lea)
 
 
-def form_of(client, url):
+def form_of(client: Client, url: str) -> dict[str, Any]:
     """The hidden fields of the form that the page shows."""
     page = client.get(url).content.decode()
-    return dict(re.findall(r'<input type="hidden" name="(key)" value="([^"]+)"', page))
+    return dict(re.findall(r'<input type="hidden" name="(once)" value="([^"]+)"', page))
 
 
-def send(client, url, **fields):
+def send(client: Client, url: str, **fields: Any) -> Any:
     return client.post(url, form_of(client, url) | fields, follow=True)
 
 
-def requested_through(client, cast, **changes):
+def requested_through(client: Client, cast: Cast, **changes: Any) -> Any:
     fields = {
         "title": "Old TLS on the partner gateway",
         "justification": "The partner upgrades in spring.",
@@ -55,7 +58,7 @@ def requested_through(client, cast, **changes):
     return client.post(BASE + "add/", fields, follow=True)
 
 
-def test_it_requests_an_exception_through_the_form(cast, sign_in):
+def test_it_requests_an_exception_through_the_form(cast: Cast, sign_in: Callable[[User], Client]) -> None:
     answer = requested_through(sign_in(cast.alice), cast)
     assert answer.redirect_chain == [(BASE + "EXC-0001/change/", 302)], answer.content.decode()[-3000:]
     found = SecurityException.objects.get()
@@ -81,7 +84,7 @@ def test_it_requests_an_exception_through_the_form(cast, sign_in):
         ({"covered": []}, "This field is required."),
     ],
 )
-def test_it_shows_what_is_wrong_on_the_form(cast, lea, changes, message):
+def test_it_shows_what_is_wrong_on_the_form(cast: Cast, lea: Client, changes: dict[str, Any], message: str) -> None:
     size = reader.size()
     answer = requested_through(lea, cast, **changes)
     assert answer.status_code == 200
@@ -89,7 +92,9 @@ def test_it_shows_what_is_wrong_on_the_form(cast, lea, changes, message):
     assert reader.size() == size
 
 
-def test_it_approves_after_a_confirmation_and_a_look_changes_nothing(cast, lea, request_one):
+def test_it_approves_after_a_confirmation_and_a_look_changes_nothing(
+    cast: Cast, lea: Client, request_one: Request
+) -> None:
     found = request_one()
     size = reader.size()
     for verb in ("approve", "reject", "renew", "approve_renewal", "refuse_renewal", "remediate", "revoke", "withdraw"):
@@ -99,10 +104,10 @@ def test_it_approves_after_a_confirmation_and_a_look_changes_nothing(cast, lea, 
     page = answer.content.decode()
     assert "Exception approved" in page
     assert "Seen the plan" in page
-    assert found.transitions.last().by == cast.lea.uid
+    assert found.transitions.order_by("-index")[0].by == cast.lea.uid
 
 
-def test_it_shows_self_approval_as_an_error_and_changes_nothing(cast, lea, request_one):
+def test_it_shows_self_approval_as_an_error_and_changes_nothing(cast: Cast, lea: Client, request_one: Request) -> None:
     found = request_one(by=cast.lea)
     size = reader.size()
     answer = send(lea, f"{BASE}{found.pk}/approve/", reason="")
@@ -110,7 +115,7 @@ def test_it_shows_self_approval_as_an_error_and_changes_nothing(cast, lea, reque
     assert reader.size() == size
 
 
-def test_it_writes_once_when_a_button_is_clicked_twice(cast, lea, approved):
+def test_it_writes_once_when_a_button_is_clicked_twice(cast: Cast, lea: Client, approved: Request) -> None:
     found = approved()
     url = f"{BASE}{found.pk}/remediate/"
     fields = form_of(lea, url) | {"reason": "Upgraded"}
@@ -118,14 +123,16 @@ def test_it_writes_once_when_a_button_is_clicked_twice(cast, lea, approved):
     assert found.transitions.filter(kind="exception.remediated").count() == 1
 
 
-def test_it_takes_a_form_sent_without_the_key_of_its_page(cast, lea, request_one):
+def test_it_takes_a_form_sent_without_the_key_of_its_page(cast: Cast, lea: Client, request_one: Request) -> None:
     found = request_one()
     lea.post(f"{BASE}{found.pk}/approve/", {"reason": "Seen"})
     found.refresh_from_db()
     assert found.decision == "approved"
 
 
-def test_it_renews_in_two_steps_by_two_people(cast, lea, sign_in, approved):
+def test_it_renews_in_two_steps_by_two_people(
+    cast: Cast, lea: Client, sign_in: Callable[[User], Client], approved: Request
+) -> None:
     found = approved()
     day = in_days(40).date()
     send(lea, f"{BASE}{found.pk}/renew/", reason="More time", expires_at=str(day))
@@ -137,28 +144,29 @@ def test_it_renews_in_two_steps_by_two_people(cast, lea, sign_in, approved):
     assert "Originally" in lea.get(f"{BASE}{found.pk}/change/").content.decode()
 
 
-def test_it_decides_several_at_once_by_the_rules_of_each(cast, lea, request_one):
+def test_it_decides_several_at_once_by_the_rules_of_each(cast: Cast, lea: Client, request_one: Request) -> None:
     own, other = request_one(by=cast.lea), request_one()
     ask = {"action": "approve_selected", "_selected_action": [own.pk, other.pk]}
     confirmation = lea.post(BASE, ask).content.decode()
     assert "Approve 2 exceptions" in confirmation
     assert SecurityException.objects.filter(decision="approved").count() == 0
-    (key,) = re.findall(r'name="key" value="([^"]+)"', confirmation)
-    answer = lea.post(BASE, ask | {"confirmed": "True", "reason": "Quarterly review", "key": key}, follow=True)
-    own.refresh_from_db(), other.refresh_from_db()
+    (once,) = re.findall(r'name="once" value="([^"]+)"', confirmation)
+    answer = lea.post(BASE, ask | {"confirmed": "True", "reason": "Quarterly review", "once": once}, follow=True)
+    own.refresh_from_db()
+    other.refresh_from_db()
     assert (own.decision, other.decision) == ("requested", "approved")
     assert "somebody else has to decide" in answer.content.decode()
-    revoke = {"action": "revoke_selected", "_selected_action": [own.pk, other.pk], "confirmed": "True", "key": key}
+    revoke = {"action": "revoke_selected", "_selected_action": [own.pk, other.pk], "confirmed": "True", "once": once}
     lea.post(BASE, revoke | {"reason": ""})
     assert SecurityException.objects.filter(decision="revoked").count() == 0
     lea.post(BASE, revoke | {"reason": "Breach"})
     assert list(SecurityException.objects.filter(decision="revoked")) == [other]
 
 
-def test_it_filters_and_searches_the_list(cast, lea, approved, request_one):
+def test_it_filters_and_searches_the_list(cast: Cast, lea: Client, approved: Request, request_one: Request) -> None:
     approved(expires_at=in_days(6)), approved(title="Missing DAST", expires_at=in_days(170)), request_one()
 
-    def found(query):
+    def found(query: str) -> list[str]:
         page = lea.get(BASE + query)
         assert page.status_code == 200
         return sorted(set(re.findall(r"/securityexception/(EXC-\d{4})/change/", page.content.decode())))
@@ -174,20 +182,22 @@ def test_it_filters_and_searches_the_list(cast, lea, approved, request_one):
     assert "expiring" in page
 
 
-def test_it_says_what_to_do_first_when_there_is_nothing(lea):
+def test_it_says_what_to_do_first_when_there_is_nothing(lea: Client) -> None:
     page = lea.get(BASE).content.decode()
     assert "No exception here" in page
     assert "somebody else approves it" in page
 
 
-def test_it_lists_in_a_fixed_number_of_queries(lea, request_one, django_assert_max_num_queries):
+def test_it_lists_in_a_fixed_number_of_queries(
+    lea: Client, request_one: Request, django_assert_max_num_queries: Any
+) -> None:
     for _ in range(3):
         request_one()
     with django_assert_max_num_queries(12):
         lea.get(BASE)
 
 
-def test_it_opens_to_the_right_roles(cast, sign_in, request_one):
+def test_it_opens_to_the_right_roles(cast: Cast, sign_in: Callable[[User], Client], request_one: Request) -> None:
     found = request_one()
     assert sign_in(cast.ada).get(BASE).status_code == 403
     assert sign_in(cast.ada).get(f"{BASE}{found.pk}/approve/").status_code == 403
@@ -199,7 +209,7 @@ def test_it_opens_to_the_right_roles(cast, sign_in, request_one):
     assert "/delete/" not in page
 
 
-def test_it_keeps_risks(cast, lea):
+def test_it_keeps_risks(cast: Cast, lea: Client) -> None:
     base = "/admin/exceptions/risk/"
     fields = {
         "title": "Partner gateway falls behind", "description": "", "likelihood": 4, "impact": 5,

@@ -1,16 +1,20 @@
 """The register over HTTP."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from evidence.api.actors import actor_for
 from evidence.ledger import reader
+from evidence.models import User
 from evidence.people import issue_token
 from exceptions.models import SecurityException
+from tests.cast import Cast
 from tests.evidence.conftest import Api
-from tests.exceptions.conftest import in_days
+from tests.exceptions.conftest import Request, in_days
 
 ASKED = {
     "title": "Old TLS on the partner gateway",
@@ -24,36 +28,36 @@ ASKED = {
 
 
 @pytest.fixture
-def as_person(cast):
-    def api(user):
+def as_person(cast: Cast) -> Callable[[User], Api]:
+    def api(user: User) -> Api:
         return Api(issue_token(user, actor=actor_for(cast.root), label="test").text)
 
     return api
 
 
 @pytest.fixture
-def alice(cast, as_person):
+def alice(cast: Cast, as_person: Callable[[User], Api]) -> Api:
     return as_person(cast.alice)
 
 
 @pytest.fixture
-def bob(cast, as_person):
+def bob(cast: Cast, as_person: Callable[[User], Api]) -> Api:
     return as_person(cast.bob)
 
 
-def ask(api, **changes):
+def ask(api: Api, **changes: Any) -> Any:
     return api.post("exceptions", ASKED | {"expires_at": in_days(20).isoformat()} | changes)
 
 
-def look(api, path, **query):
+def look(api: Api, path: str, **query: object) -> Any:
     return api.get(f"{path}?{urlencode(query)}")
 
 
-def move(api, number, to, reason="Because", **more):
+def move(api: Api, number: str, to: str, reason: str = "Because", **more: Any) -> Any:
     return api.post(f"exceptions/{number}/transitions", {"to": to, "reason": reason} | more)
 
 
-def test_it_requests_and_approves_an_exception(alice, bob, cast):
+def test_it_requests_and_approves_an_exception(alice: Api, bob: Api, cast: Cast) -> None:
     answer = ask(alice)
     assert answer.status_code == 201, answer.content
     asked = answer.json()["exception"]
@@ -72,7 +76,7 @@ def test_it_requests_and_approves_an_exception(alice, bob, cast):
     ]
 
 
-def test_it_takes_a_bare_date_to_the_end_of_its_day(alice):
+def test_it_takes_a_bare_date_to_the_end_of_its_day(alice: Api) -> None:
     day = in_days(10).date()
     assert ask(alice, expires_at=str(day)).json()["exception"]["expires_at"] == f"{day}T23:59:59Z"
     start = in_days(-10).date()
@@ -98,7 +102,7 @@ def test_it_takes_a_bare_date_to_the_end_of_its_day(alice):
         ({"compensating_controls": [{"evidence": "x"}]}, 422, "invalid"),
     ],
 )
-def test_it_refuses_a_request_and_writes_nothing(alice, changes, status, code):
+def test_it_refuses_a_request_and_writes_nothing(alice: Api, changes: dict[str, Any], status: int, code: str) -> None:
     size = reader.size()
     answer = ask(alice, **changes)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -106,7 +110,7 @@ def test_it_refuses_a_request_and_writes_nothing(alice, changes, status, code):
     assert reader.size() == size
 
 
-def test_it_replays_a_request_under_its_key(alice):
+def test_it_replays_a_request_under_its_key(alice: Api) -> None:
     body = ASKED | {"expires_at": in_days(20).isoformat()}
     first = alice.post("exceptions", body, Idempotency_Key="k1")
     again = alice.post("exceptions", body, Idempotency_Key="k1")
@@ -116,7 +120,9 @@ def test_it_replays_a_request_under_its_key(alice):
     assert other.json()["code"] == "idempotency_key_reused"
 
 
-def test_it_says_why_a_transition_is_refused(alice, bob, cast, as_person):
+def test_it_says_why_a_transition_is_refused(
+    alice: Api, bob: Api, cast: Cast, as_person: Callable[[User], Api]
+) -> None:
     ask(alice)
     assert move(as_person(cast.lea), "EXC-0001", "approved").json()["code"] == "self_approval"  # Lea owns it
     assert move(alice, "EXC-0001", "approved").json()["code"] == "role_required"
@@ -127,7 +133,7 @@ def test_it_says_why_a_transition_is_refused(alice, bob, cast, as_person):
     assert move(bob, "EXC-0009", "approved").json()["code"] == "exception_unknown"
 
 
-def test_it_renews_over_http(alice, bob):
+def test_it_renews_over_http(alice: Api, bob: Api) -> None:
     first = ask(alice).json()["exception"]["expires_at"]
     move(bob, "EXC-0001", "approved")
     later = in_days(60).isoformat()
@@ -139,7 +145,7 @@ def test_it_renews_over_http(alice, bob):
     assert renewed["renewals"][0]["state"] == "renewed"
 
 
-def test_it_amends_over_http(alice, bob):
+def test_it_amends_over_http(alice: Api, bob: Api) -> None:
     ask(alice)
     move(bob, "EXC-0001", "approved")
     answer = move(alice, "EXC-0001", "amended", changes={"severity": "medium", "owner": "max@example.com"})
@@ -153,7 +159,9 @@ def test_it_amends_over_http(alice, bob):
     )
 
 
-def test_it_closes_itself_to_auditors_pipelines_and_strangers(alice, cast, as_person):
+def test_it_closes_itself_to_auditors_pipelines_and_strangers(
+    alice: Api, cast: Cast, as_person: Callable[[User], Api]
+) -> None:
     ask(alice)
     assert as_person(cast.ada).get("exceptions").status_code == 403
     assert as_person(cast.ada).post("exceptions", ASKED).status_code == 403
@@ -164,7 +172,7 @@ def test_it_closes_itself_to_auditors_pipelines_and_strangers(alice, cast, as_pe
     assert move(pipeline, "EXC-0001", "approved").status_code == 403
 
 
-def test_it_shows_only_systems_within_reach(alice, cast, as_person):
+def test_it_shows_only_systems_within_reach(alice: Api, cast: Cast, as_person: Callable[[User], Api]) -> None:
     ask(alice)
     charlie = as_person(cast.charlie)
     assert charlie.get("exceptions").json()["results"] == []
@@ -174,13 +182,13 @@ def test_it_shows_only_systems_within_reach(alice, cast, as_person):
     assert move(charlie, "EXC-0002", "withdrawn").json()["code"] == "system_not_yours"
 
 
-def test_it_filters(alice, bob):
+def test_it_filters(alice: Api, bob: Api) -> None:
     ask(alice), ask(alice, severity="low", expires_at=in_days(300).isoformat(), systems=["billing"])
     ask(alice, owner="max@example.com")
     for number in ("EXC-0001", "EXC-0002"):
         move(bob, number, "approved")
 
-    def found(**query):
+    def found(**query: object) -> list[str]:
         answer = look(alice, "exceptions", **query)
         assert answer.status_code == 200, answer.content
         return [row["id"] for row in answer.json()["results"]]
@@ -203,14 +211,14 @@ def test_it_filters(alice, bob):
         assert look(alice, "exceptions", **query).json()["code"] == code
 
 
-def test_it_answers_as_of_questions(alice, bob):
+def test_it_answers_as_of_questions(alice: Api, bob: Api) -> None:
     before = datetime.now(UTC).isoformat()
     ask(alice)
     move(bob, "EXC-0001", "approved")
     between = datetime.now(UTC).isoformat()
     move(bob, "EXC-0001", "revoked")
 
-    def found(**query):
+    def found(**query: object) -> list[tuple[str, str]]:
         return [(row["id"], row["state"]) for row in look(alice, "exceptions", **query).json()["results"]]
 
     assert found(as_of=before) == []
@@ -220,7 +228,9 @@ def test_it_answers_as_of_questions(alice, bob):
     assert found() == [("EXC-0001", "revoked")]
 
 
-def test_it_lists_in_a_fixed_number_of_queries(alice, request_one, django_assert_num_queries):
+def test_it_lists_in_a_fixed_number_of_queries(
+    alice: Api, request_one: Request, django_assert_num_queries: Any
+) -> None:
     request_one(), request_one()
     for _ in range(2):
         with django_assert_num_queries(8):
@@ -228,7 +238,7 @@ def test_it_lists_in_a_fixed_number_of_queries(alice, request_one, django_assert
         request_one(), request_one(), request_one()
 
 
-def test_it_pages_by_cursor(alice, request_one):
+def test_it_pages_by_cursor(alice: Api, request_one: Request) -> None:
     for _ in range(5):
         request_one()
     first = look(alice, "exceptions", limit=2).json()
@@ -238,7 +248,7 @@ def test_it_pages_by_cursor(alice, request_one):
     ]  # fmt: skip
 
 
-def test_it_keeps_the_risk_register(alice, cast, as_person):
+def test_it_keeps_the_risk_register(alice: Api, cast: Cast, as_person: Callable[[User], Api]) -> None:
     entry = {
         "title": "Partner gateway falls behind", "likelihood": 4, "impact": 5, "owner": "max@example.com",
         "mitigation": "Mirror traffic", "contingency": "Switch the partner off", "systems": ["netlify-trading"],
@@ -261,7 +271,7 @@ def test_it_keeps_the_risk_register(alice, cast, as_person):
     assert as_person(cast.ada).get("risks").status_code == 403
 
 
-def test_it_describes_itself(alice):
+def test_it_describes_itself(alice: Api) -> None:
     schema = alice.get("schema").content.decode()
     for path in ("/api/v1/exceptions/{number}/transitions", "/api/v1/risks/{number}", "due_within"):
         assert path in schema

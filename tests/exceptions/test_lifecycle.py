@@ -1,48 +1,51 @@
 """Every transition, who may make it, and what refuses."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from config.errors import ProoftrailError
-from evidence.ledger import Actor, Idempotency, reader
-from evidence.models import Payload, Record
+from evidence.ledger import Actor, Idempotency, Placed, reader
+from evidence.models import Payload, Record, User
 from evidence.models.people import SERVICE
 from evidence.people import change_user
 from exceptions import lifecycle
 from exceptions.models import Renewal, SecurityException
 from exceptions.waivers import waivers
-from tests.exceptions.conftest import actor, in_days
+from tests.cast import Cast
+from tests.exceptions.conftest import Request, actor, in_days
 
 
-def refused(code):
+def refused(code: str) -> "_Refused":
     """A ProoftrailError with this code, and nothing written."""
     return _Refused(code)
 
 
 class _Refused:
-    def __init__(self, code):
+    def __init__(self, code: str) -> None:
         self.code = code
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.size = reader.size()
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         assert isinstance(error, ProoftrailError), f"expected {self.code}, got {error!r}"
         assert error.code == self.code
         assert reader.size() == self.size
         return True
 
 
-def now():
+def now() -> datetime:
     return datetime.now(UTC)
 
 
 # -- requesting --------------------------------------------------------------------------------------------------------
 
 
-def test_it_numbers_requests_without_gaps_and_records_the_number(request_one):
+def test_it_numbers_requests_without_gaps_and_records_the_number(request_one: Request) -> None:
     found = [request_one(), request_one(), request_one()]
     assert [exception.id for exception in found] == ["EXC-0001", "EXC-0002", "EXC-0003"]
     body = reader.get(found[1].requested_index).recorded.body
@@ -50,8 +53,8 @@ def test_it_numbers_requests_without_gaps_and_records_the_number(request_one):
     assert Record.objects.get(index=found[1].requested_index).facts["exception"] == "EXC-0002"
 
 
-def test_it_numbers_requests_without_gaps_under_concurrency(cast, request_one):
-    def work():
+def test_it_numbers_requests_without_gaps_under_concurrency(cast: Cast, request_one: Request) -> None:
+    def work() -> None:
         from django.db import connection
 
         try:
@@ -67,13 +70,13 @@ def test_it_numbers_requests_without_gaps_under_concurrency(cast, request_one):
     assert sorted(SecurityException.objects.values_list("id", flat=True)) == [f"EXC-{n:04d}" for n in range(1, 9)]
 
 
-def test_it_draws_no_number_for_a_refused_request(request_one):
+def test_it_draws_no_number_for_a_refused_request(request_one: Request) -> None:
     with refused("expiry_in_past"):
         request_one(expires_at=in_days(-1))
     assert request_one().id == "EXC-0001"
 
 
-def test_it_answers_a_retry_with_the_first_exception(cast):
+def test_it_answers_a_retry_with_the_first_exception(cast: Cast) -> None:
     application = lifecycle.Application(
         title="T", justification="J", severity="low", systems=["billing"], owner="charlie@example.com",
         expires_at=in_days(10),
@@ -109,13 +112,13 @@ def test_it_answers_a_retry_with_the_first_exception(cast):
         ({"risk": "RISK-0001"}, "risk_unknown"),
     ],
 )
-def test_it_refuses_a_request(request_one, changes, code):
+def test_it_refuses_a_request(request_one: Request, changes: dict[str, Any], code: str) -> None:
     times = {name: now() + value for name, value in changes.items() if isinstance(value, timedelta)}
     with refused(code):
         request_one(**changes | times)
 
 
-def test_it_lets_only_liaisons_and_engineers_request(cast, request_one):
+def test_it_lets_only_liaisons_and_engineers_request(cast: Cast, request_one: Request) -> None:
     for person in (cast.ada, cast.bob, cast.max, cast.cora):
         with refused("role_required"):
             request_one(by=person)
@@ -129,7 +132,7 @@ def test_it_lets_only_liaisons_and_engineers_request(cast, request_one):
 # -- deciding ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_active_once_approved(cast, request_one):
+def test_it_is_active_once_approved(cast: Cast, request_one: Request) -> None:
     found = request_one()
     assert found.state(now()) == "requested"
     lifecycle.approve(actor=actor(cast.bob), exception=found.id)
@@ -139,13 +142,13 @@ def test_it_is_active_once_approved(cast, request_one):
     assert found.state(found.expires_at) == "expired"
 
 
-def test_it_begins_at_its_effective_date(approved):
+def test_it_begins_at_its_effective_date(approved: Request) -> None:
     found = approved(effective_from=in_days(2))
     assert found.state(now()) == "scheduled"
     assert found.state(in_days(3)) == "active"
 
 
-def test_it_keeps_requester_and_owner_from_approving(cast, request_one):
+def test_it_keeps_requester_and_owner_from_approving(cast: Cast, request_one: Request) -> None:
     change_user(cast.alice, actor=Actor(SERVICE), roles=["engineer", "approver", "admin"])
     found = request_one(owner="lea@example.com")
     for person in (cast.alice, cast.lea):
@@ -159,7 +162,7 @@ def test_it_keeps_requester_and_owner_from_approving(cast, request_one):
     lifecycle.approve(actor=actor(cast.bob), exception=found.id)
 
 
-def test_it_needs_two_different_people_for_a_critical_one(cast, request_one):
+def test_it_needs_two_different_people_for_a_critical_one(cast: Cast, request_one: Request) -> None:
     found = request_one(severity="critical")
     lifecycle.approve(actor=actor(cast.bob), exception=found.id)
     found.refresh_from_db()
@@ -171,7 +174,7 @@ def test_it_needs_two_different_people_for_a_critical_one(cast, request_one):
     assert found.state(now()) == "active"
 
 
-def test_it_does_not_approve_what_has_expired_meanwhile(cast, request_one):
+def test_it_does_not_approve_what_has_expired_meanwhile(cast: Cast, request_one: Request) -> None:
     found = request_one(expires_at=now() + timedelta(seconds=0.2))
     while now() < found.expires_at:
         pass
@@ -179,17 +182,18 @@ def test_it_does_not_approve_what_has_expired_meanwhile(cast, request_one):
         lifecycle.approve(actor=actor(cast.bob), exception=found.id)
 
 
-def test_it_rechecks_the_approver_when_the_record_is_written(cast, request_one):
+def test_it_rechecks_the_approver_when_the_record_is_written(cast: Cast, request_one: Request) -> None:
     found = request_one()
     change_user(cast.bob, actor=Actor(SERVICE), is_active=False)
     with refused("credential_revoked"):
         lifecycle.approve(actor=actor(cast.bob), exception=found.id)
 
 
-def test_it_refuses_what_the_state_does_not_allow(cast, request_one, approved):
+def test_it_refuses_what_the_state_does_not_allow(cast: Cast, request_one: Request, approved: Request) -> None:
     requested, standing = request_one(), approved()
     bob, lea = actor(cast.bob), actor(cast.lea)
-    for doing in (lifecycle.revoke, lifecycle.remediate, lifecycle.refuse_renewal):
+    closings: list[Callable[..., Placed]] = [lifecycle.revoke, lifecycle.remediate, lifecycle.refuse_renewal]
+    for doing in closings:
         with refused("transition_not_allowed"):
             doing(actor=lea, exception=requested.id, reason="x")
     for doing in (lifecycle.approve, lifecycle.reject, lifecycle.withdraw, lifecycle.approve_renewal):
@@ -205,15 +209,17 @@ def test_it_refuses_what_the_state_does_not_allow(cast, request_one, approved):
         lifecycle.remediate(actor=actor(cast.charlie), exception=standing.id, reason="x")
 
 
-def test_it_wants_a_reason(cast, request_one, approved):
+def test_it_wants_a_reason(cast: Cast, request_one: Request, approved: Request) -> None:
     found, standing = request_one(), approved()
     for doing, number in ((lifecycle.reject, found.id), (lifecycle.revoke, standing.id)):
         with refused("reason_required"):
             doing(actor=actor(cast.bob), exception=number, reason="  ")
 
 
-def test_it_can_be_rejected_withdrawn_revoked_and_remediated(cast, request_one, approved):
-    ends = {
+def test_it_can_be_rejected_withdrawn_revoked_and_remediated(
+    cast: Cast, request_one: Request, approved: Request
+) -> None:
+    ends: dict[str, tuple[Callable[..., Placed], SecurityException, User]] = {
         "rejected": (lifecycle.reject, request_one(), cast.bob),
         "withdrawn": (lifecycle.withdraw, request_one(), cast.alice),
         "revoked": (lifecycle.revoke, approved(), cast.lea),
@@ -224,19 +230,19 @@ def test_it_can_be_rejected_withdrawn_revoked_and_remediated(cast, request_one, 
         found.refresh_from_db()
         assert found.state(now()) == state
         assert found.closed_at is not None
-        assert found.transitions.last().reason == "Because"
+        assert found.transitions.order_by("-index")[0].reason == "Because"
 
 
 # -- renewing ----------------------------------------------------------------------------------------------------------
 
 
-def renew(cast, found, days, by=None):
+def renew(cast: Cast, found: SecurityException, days: float, by: User | None = None) -> None:
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(days), reason="Not yet")
     lifecycle.approve_renewal(actor=actor(by or cast.bob), exception=found.id)
     found.refresh_from_db()
 
 
-def test_it_keeps_the_original_date_through_renewals(cast, approved):
+def test_it_keeps_the_original_date_through_renewals(cast: Cast, approved: Request) -> None:
     found = approved()
     first = found.expires_at
     renew(cast, found, 40)
@@ -247,7 +253,7 @@ def test_it_keeps_the_original_date_through_renewals(cast, approved):
     assert found.renewals_made == 2
 
 
-def test_it_holds_the_old_date_until_a_renewal_is_approved(cast, approved):
+def test_it_holds_the_old_date_until_a_renewal_is_approved(cast: Cast, approved: Request) -> None:
     found = approved()
     before = found.expires_at
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(40), reason="More time")
@@ -261,7 +267,7 @@ def test_it_holds_the_old_date_until_a_renewal_is_approved(cast, approved):
     assert found.state(now()) == "active"
 
 
-def test_it_separates_duties_for_renewals_too(cast, approved):
+def test_it_separates_duties_for_renewals_too(cast: Cast, approved: Request) -> None:
     found = approved(owner="max@example.com")
     lifecycle.request_renewal(actor=actor(cast.lea), exception=found.id, expires_at=in_days(40), reason="More time")
     for person in (cast.lea, cast.max):  # who asked for the renewal, who owns the exception
@@ -270,7 +276,7 @@ def test_it_separates_duties_for_renewals_too(cast, approved):
     lifecycle.approve_renewal(actor=actor(cast.bob), exception=found.id)
 
 
-def test_it_needs_two_people_for_the_renewal_of_a_critical_one(cast, approved):
+def test_it_needs_two_people_for_the_renewal_of_a_critical_one(cast: Cast, approved: Request) -> None:
     found = approved(severity="critical")
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(40), reason="More time")
     lifecycle.approve_renewal(actor=actor(cast.bob), exception=found.id)
@@ -283,7 +289,7 @@ def test_it_needs_two_people_for_the_renewal_of_a_critical_one(cast, approved):
     assert found.renewals_made == 1
 
 
-def test_it_needs_an_executive_for_the_third_renewal(cast, approved):
+def test_it_needs_an_executive_for_the_third_renewal(cast: Cast, approved: Request) -> None:
     found = approved()
     renew(cast, found, 40)
     renew(cast, found, 60)
@@ -297,13 +303,13 @@ def test_it_needs_an_executive_for_the_third_renewal(cast, approved):
 
 
 @pytest.mark.parametrize(("days", "code"), [(10, "expiry_not_later"), (-1, "expiry_in_past"), (203, "term_too_long")])
-def test_it_refuses_a_renewal_with_wrong_dates(cast, approved, days, code):
+def test_it_refuses_a_renewal_with_wrong_dates(cast: Cast, approved: Request, days: int, code: str) -> None:
     found = approved()
     with refused(code):
         lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(days), reason="x")
 
 
-def test_it_can_be_closed_while_a_renewal_waits(cast, approved):
+def test_it_can_be_closed_while_a_renewal_waits(cast: Cast, approved: Request) -> None:
     found = approved()
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(40), reason="More time")
     lifecycle.revoke(actor=actor(cast.bob), exception=found.id, reason="Breach")
@@ -315,7 +321,7 @@ def test_it_can_be_closed_while_a_renewal_waits(cast, approved):
 # -- amending ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_needs_approval_again_after_an_amendment(cast, approved):
+def test_it_needs_approval_again_after_an_amendment(cast: Cast, approved: Request) -> None:
     found = approved()
     dates = (found.effective_from, found.expires_at)
     changes = {"severity": "high", "requirements": ["dependency-alerts", "uptime"], "systems": ["billing"]}
@@ -331,7 +337,7 @@ def test_it_needs_approval_again_after_an_amendment(cast, approved):
     assert found.state(now()) == "active"
 
 
-def test_it_changes_no_dates_by_amendment(cast, approved):
+def test_it_changes_no_dates_by_amendment(cast: Cast, approved: Request) -> None:
     found = approved()
     for changes in ({"expires_at": "2030-01-01"}, {}):
         with refused("amendment_invalid"):
@@ -343,7 +349,7 @@ def test_it_changes_no_dates_by_amendment(cast, approved):
 # -- questions ---------------------------------------------------------------------------------------------------------
 
 
-def test_it_answers_as_of_questions_from_recorded_times(cast, approved):
+def test_it_answers_as_of_questions_from_recorded_times(cast: Cast, approved: Request) -> None:
     before = now()
     found = approved()
     between = now()
@@ -363,7 +369,7 @@ def test_it_answers_as_of_questions_from_recorded_times(cast, approved):
     assert found.transitions.get(kind="exception.approved").expires_at == found.original_expires_at
 
 
-def test_it_tells_active_expiring_and_expired_by_their_dates(approved):
+def test_it_tells_active_expiring_and_expired_by_their_dates(approved: Request) -> None:
     approved(expires_at=in_days(20)), approved(expires_at=in_days(100))
     ask = SecurityException.objects
     assert ask.active(now()).count() == 2
@@ -373,7 +379,7 @@ def test_it_tells_active_expiring_and_expired_by_their_dates(approved):
     assert ask.due_for_reminder(now()).count() == 1
 
 
-def test_it_waives_only_while_active_and_never_before_its_approval(cast, request_one):
+def test_it_waives_only_while_active_and_never_before_its_approval(cast: Cast, request_one: Request) -> None:
     found = request_one(effective_from=in_days(-20))
     ask = ("dependency-alerts", cast.trading.id, "netlify-trading:release-20261122")
     requested = now()
@@ -389,7 +395,7 @@ def test_it_waives_only_while_active_and_never_before_its_approval(cast, request
     assert waivers(*ask, now()) == []
 
 
-def test_it_keeps_every_record_until_retention_after_the_closing(cast, approved):
+def test_it_keeps_every_record_until_retention_after_the_closing(cast: Cast, approved: Request) -> None:
     found = approved(severity="low", expires_at=in_days(300))
     indexes = list(found.transitions.values_list("index", flat=True))
     kept = set(Payload.objects.filter(index__in=indexes).values_list("retain_until", flat=True))

@@ -4,11 +4,15 @@ import email
 import email.policy
 import re
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from django.test import Client
+from pytest_django import Settings
 
 from evidence.ledger import Actor, reader
 from evidence.models import Record
@@ -17,8 +21,8 @@ from evidence.people import change_user
 from exceptions import delivery, lifecycle, reminders
 from exceptions.models import Reminder
 from exceptions.tasks import remind
-from tests.cast import PASSWORD
-from tests.exceptions.conftest import actor, in_days
+from tests.cast import PASSWORD, Cast
+from tests.exceptions.conftest import Request, actor, in_days
 
 LONG_AGO = {"effective_from": in_days(-25)}
 
@@ -26,26 +30,33 @@ LONG_AGO = {"effective_from": in_days(-25)}
 class Mailbox:
     """What a real SMTP server was handed; `refuse` answers recipients with an error."""
 
-    def __init__(self):
-        self.messages = []
-        self.refuse = set()
+    def __init__(self) -> None:
+        self.messages: list[EmailMessage] = []
+        self.refuse: set[str] = set()
 
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802 -- aiosmtpd's hook
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 -- aiosmtpd's hook
         if address in self.refuse:
             return "550 no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 -- aiosmtpd's hook
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 -- aiosmtpd's hook
         self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 
-    def to(self):
+    def to(self) -> list[str]:
         return sorted(message["To"] for message in self.messages)
 
 
+def content_of(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    content: str = part.get_content()
+    return content
+
+
 @pytest.fixture
-def smtp(settings):
+def smtp(settings: Settings) -> Iterator[Mailbox]:
     mailbox = Mailbox()
     controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     controller.start()
@@ -55,24 +66,25 @@ def smtp(settings):
     controller.stop()
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def now():
+def now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_it_mails_owner_and_requester_once_and_records_it(cast, approved, smtp):
+def test_it_mails_owner_and_requester_once_and_records_it(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     found = approved(**LONG_AGO, expires_at=in_days(6))
     for _ in range(3):
         remind()
     assert smtp.to() == ["alice@example.com", "charlie@example.com"]
     message = smtp.messages[0]
     assert message["Subject"] == "EXC-0001 expires in 6 days: Old TLS on the partner gateway"
-    text, html = (message.get_body((kind,)).get_content() for kind in ("plain", "html"))
+    text, html = content_of(message, "plain"), content_of(message, "html")
     for content in (text, html):
         assert f"{found.expires_at:%Y-%m-%d %H:%M:%S} UTC" in content
         assert "in 6 days" in content
@@ -86,11 +98,11 @@ def test_it_mails_owner_and_requester_once_and_records_it(cast, approved, smtp):
     assert found.transitions.filter(kind="exception.reminded").count() == 2
 
 
-def test_it_changes_nothing_when_a_scanner_follows_the_links(cast, approved, smtp):
+def test_it_changes_nothing_when_a_scanner_follows_the_links(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     approved(**LONG_AGO, expires_at=in_days(6))
     remind()
     size = reader.size()
-    links = re.findall(r"http://testserver(/\S+)", smtp.messages[0].get_body(("plain",)).get_content())
+    links = re.findall(r"http://testserver(/\S+)", content_of(smtp.messages[0], "plain"))
     person = Client()
     person.login(email="lea@example.com", password=PASSWORD)
     assert len(links) == 4
@@ -100,7 +112,7 @@ def test_it_changes_nothing_when_a_scanner_follows_the_links(cast, approved, smt
     assert reader.size() == size
 
 
-def test_it_sends_only_the_latest_step_after_missed_beats(cast, approved, smtp):
+def test_it_sends_only_the_latest_step_after_missed_beats(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     approved(expires_at=in_days(40))
     later = in_days(38)  # 30, 14, 7 and 3 days before went by unseen
     reminders.plan(later)
@@ -109,7 +121,9 @@ def test_it_sends_only_the_latest_step_after_missed_beats(cast, approved, smtp):
     assert len(smtp.messages) == 2
 
 
-def test_it_reminds_of_nothing_that_is_not_in_force(cast, approved, request_one, smtp):
+def test_it_reminds_of_nothing_that_is_not_in_force(
+    cast: Cast, approved: Request, request_one: Request, smtp: Mailbox
+) -> None:
     request_one(**LONG_AGO, expires_at=in_days(6))
     closed = approved(**LONG_AGO, expires_at=in_days(6))
     lifecycle.remediate(actor=actor(cast.alice), exception=closed.id, reason="Done")
@@ -118,7 +132,7 @@ def test_it_reminds_of_nothing_that_is_not_in_force(cast, approved, request_one,
     assert not Reminder.objects.exists()
 
 
-def test_it_escalates_to_the_manager_then_to_executives(cast, approved, smtp):
+def test_it_escalates_to_the_manager_then_to_executives(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     found = approved(owner="alice@example.com", expires_at=in_days(20), by=cast.lea)
     for days in (1, 7, 14):
         moment = found.expires_at + timedelta(days=days)
@@ -132,14 +146,14 @@ def test_it_escalates_to_the_manager_then_to_executives(cast, approved, smtp):
     assert "is 14 days overdue" in smtp.messages[-1]["Subject"]
 
 
-def test_it_falls_to_the_liaisons_when_nobody_else_is_there(cast, approved, smtp):
+def test_it_falls_to_the_liaisons_when_nobody_else_is_there(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     found = approved(expires_at=in_days(20))  # Charlie has no manager
     change_user(cast.charlie, actor=Actor(SERVICE), is_active=False)
     reminders.plan(found.expires_at + timedelta(days=1))
     assert list(Reminder.objects.values_list("recipient", flat=True)) == [cast.lea.uid]
 
 
-def test_it_retries_and_records_a_failure_at_the_end(cast, approved, smtp):
+def test_it_retries_and_records_a_failure_at_the_end(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     smtp.refuse = {"charlie@example.com"}
     approved(**LONG_AGO, expires_at=in_days(6))
     moment = now()
@@ -154,13 +168,16 @@ def test_it_retries_and_records_a_failure_at_the_end(cast, approved, smtp):
     delivery.record_settled()
     row.refresh_from_db()
     assert (row.state, row.attempts) == (Reminder.FAILED, 7)
+    assert row.record_index is not None
     body = reader.get(row.record_index).recorded.body
     assert (body["outcome"], body["attempts"]) == ("failed", 7)
     assert "no such mailbox" in body["error"]
     assert smtp.to() == ["alice@example.com"]
 
 
-def test_it_waits_for_a_mail_server_that_is_down(cast, approved, settings, smtp):
+def test_it_waits_for_a_mail_server_that_is_down(
+    cast: Cast, approved: Request, settings: Settings, smtp: Mailbox
+) -> None:
     port, settings.EMAIL_PORT = settings.EMAIL_PORT, free_port()
     approved(**LONG_AGO, expires_at=in_days(6))
     moment = now()
@@ -172,7 +189,7 @@ def test_it_waits_for_a_mail_server_that_is_down(cast, approved, settings, smtp)
     assert len(smtp.messages) == 2
 
 
-def test_it_drops_what_a_renewal_has_overtaken(cast, approved, smtp):
+def test_it_drops_what_a_renewal_has_overtaken(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     found = approved(**LONG_AGO, expires_at=in_days(6))
     reminders.plan(now())
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(60), reason="More")
@@ -183,7 +200,7 @@ def test_it_drops_what_a_renewal_has_overtaken(cast, approved, smtp):
     assert not Record.objects.filter(kind="exception.reminded").exists()
 
 
-def test_it_reminds_again_about_a_renewed_expiry(cast, approved, smtp):
+def test_it_reminds_again_about_a_renewed_expiry(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     found = approved(**LONG_AGO, expires_at=in_days(6))
     remind()
     lifecycle.request_renewal(actor=actor(cast.alice), exception=found.id, expires_at=in_days(60), reason="More")
@@ -195,10 +212,10 @@ def test_it_reminds_again_about_a_renewed_expiry(cast, approved, smtp):
     assert len({message["Message-ID"] for message in smtp.messages}) == 4
 
 
-def test_it_takes_up_what_a_dead_worker_left(cast, approved, smtp):
+def test_it_takes_up_what_a_dead_worker_left(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     approved(**LONG_AGO, expires_at=in_days(6))
     reminders.plan(now())
-    row = Reminder.objects.first()
+    row = Reminder.objects.all()[0]
     assert delivery._claim(row, now())  # and the worker dies here
     delivery.send_waiting(now())
     assert len(smtp.messages) == 1
@@ -209,17 +226,17 @@ def test_it_takes_up_what_a_dead_worker_left(cast, approved, smtp):
     assert Record.objects.filter(kind="exception.reminded").count() == 2
 
 
-def test_it_lets_one_of_two_workers_send(cast, approved, smtp):
+def test_it_lets_one_of_two_workers_send(cast: Cast, approved: Request, smtp: Mailbox) -> None:
     approved(**LONG_AGO, expires_at=in_days(6))
     moment = now()
     reminders.plan(moment)
-    mine, same = Reminder.objects.order_by("pk").first(), Reminder.objects.order_by("pk").first()
+    mine, same = Reminder.objects.order_by("pk")[0], Reminder.objects.order_by("pk")[0]
     assert delivery.send(mine, moment)
     assert not delivery.send(same, moment)
     assert len(smtp.messages) == 1
 
 
-def test_it_plans_in_a_fixed_number_of_queries(cast, approved, django_assert_num_queries):
+def test_it_plans_in_a_fixed_number_of_queries(cast: Cast, approved: Request, django_assert_num_queries: Any) -> None:
     for _ in range(3):
         approved(**LONG_AGO, expires_at=in_days(6))
     with django_assert_num_queries(6):  # and the savepoint of the insert
