@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -17,13 +18,17 @@ from compliance.reports.figures import Monthly, monthly
 from compliance.reports.months import Month
 from compliance.tasks import send_report
 from config.errors import InvalidError
-from evidence.admin.forms import page, person
+from evidence.admin.forms import LedgerForm, page, person
 from evidence.admin_base import has_role
 from evidence.models import Record, System
 from evidence.people import visible_systems
 
 #: Sent reports that the page lists.
 LISTED = 12
+
+
+class MailForm(LedgerForm):
+    month = forms.CharField(max_length=7, widget=forms.HiddenInput)
 
 
 def _require_reader(request: HttpRequest) -> None:
@@ -53,6 +58,7 @@ def monthly_page(request: HttpRequest) -> HttpResponse:
         title=documents.title(figures),
         figures=figures,
         subtitle=documents.subtitle(figures),
+        mail_form=MailForm(initial={"month": str(figures.month)}),
         next_month=figures.month.next if figures.month.end <= now else None,
         started=Record.objects.exclude(kind__startswith="config.").exclude(kind__startswith="access.").exists(),
         sent=sent[:LISTED],
@@ -117,9 +123,16 @@ def _file(content: bytes, name: str) -> HttpResponse:
 def request_mail(request: HttpRequest) -> HttpResponse:
     """Have the month's report mailed to executives and to who asks."""
     _require_reader(request)
+    form = MailForm(request.POST)
+    if not form.is_valid():
+        raise Http404("there is no such month")
     try:
         report, _ = sending.request_report(
-            kind=Report.MONTHLY, month=request.POST.get("month", ""), user=person(request), now=timezone.now()
+            kind=Report.MONTHLY,
+            month=form.cleaned_data["month"],
+            user=person(request),
+            now=timezone.now(),
+            idempotency=form.idempotency(request),
         )
     except InvalidError as error:
         raise Http404(error.detail) from None

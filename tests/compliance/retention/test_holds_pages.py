@@ -92,7 +92,7 @@ def test_nobody_else_places_sees_or_releases_holds(cast: Cast, index: int) -> No
 def test_a_liaison_places_and_releases_a_hold_in_the_admin(cast: Cast, index: int) -> None:
     lea = _client(cast.lea)
     assert "No legal hold" in lea.get("/admin/evidence/hold/").content.decode()
-    form = {"key": "6f9619ff-8b86-d011-b42d-00c04fc964ff", "record": index, "reason": "Matter 7"}
+    form = {"once": "6f9619ff-8b86-d011-b42d-00c04fc964ff", "record": index, "reason": "Matter 7"}
     page = lea.post("/admin/evidence/hold/add/", form, follow=True).content.decode()
     assert f"Record #{index}" in page
     hold = Hold.objects.get()
@@ -101,7 +101,7 @@ def test_a_liaison_places_and_releases_a_hold_in_the_admin(cast: Cast, index: in
     assert "cannot be brought back" in confirm
     hold.refresh_from_db()
     assert hold.released_by is None
-    form = {"key": "6f9619ff-8b86-d011-b42d-00c04fc964fe", "reason": "settled"}
+    form = {"once": "6f9619ff-8b86-d011-b42d-00c04fc964fe", "reason": "settled"}
     page = lea.post(f"/admin/evidence/hold/{hold.pk}/release/", form, follow=True).content.decode()
     assert "released" in page
     hold.refresh_from_db()
@@ -110,7 +110,7 @@ def test_a_liaison_places_and_releases_a_hold_in_the_admin(cast: Cast, index: in
 
 def test_the_form_says_what_is_wrong(cast: Cast, index: int) -> None:
     lea = _client(cast.lea)
-    form = {"key": "6f9619ff-8b86-d011-b42d-00c04fc964ff", "record": 9999, "reason": "Matter 7"}
+    form = {"once": "6f9619ff-8b86-d011-b42d-00c04fc964ff", "record": 9999, "reason": "Matter 7"}
     assert "There is no record 9999." in lea.post("/admin/evidence/hold/add/", form).content.decode()
     page = lea.post("/admin/evidence/hold/add/", form | {"record": ""}).content.decode()
     assert "Name one of record, release or system." in page
