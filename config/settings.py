@@ -199,7 +199,7 @@ RECORD_KEY_FILE = env.str("RECORD_KEY_FILE", str(DATA_DIR / "keys" / "record.key
 LOG_PUBLIC = env.bool("LOG_PUBLIC", False)
 MAX_REQUESTS_IN_FLIGHT = env.int("MAX_REQUESTS_IN_FLIGHT", 28)
 #: YAML of a company's own kinds, policies, controls and retention classes; searched after the built-in ones.
-DATA_PATHS = [Path(p) for p in env.list("PROOFTRAIL_DATA_PATHS", default=[])]
+DATA_PATHS = [Path(p) for p in env.list("PROOFTRAIL_DATA_PATHS", default=[]) if p]
 
 # -- objects
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None

@@ -1,6 +1,6 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views import defaults
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
@@ -9,7 +9,7 @@ from config.api import problem
 from evidence.api.permissions import PipelineOrPeople
 from evidence.pages import home
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("", include("evidence.urls")),
     path("", include("exceptions.urls")),
     path("", include("compliance.urls")),

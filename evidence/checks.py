@@ -91,7 +91,7 @@ def _findings(owned: int, missing: list[tuple[str, str]]) -> list[CheckMessage]:
     if owned:
         found.append(
             Error(
-                f"The role in DATABASE_URL owns {owned} tables, or can become their owner: it could switch triggers off.",
+                f"The role in DATABASE_URL owns {owned} tables, or can come to: it could switch triggers off.",
                 hint="Use a role of its own for the service; migrations use OWNER_DATABASE_URL.",
                 id="evidence.E004",
             )

@@ -118,7 +118,7 @@ def _opened(record: Recorded) -> None:
     body = record.body
     window = body.get("window", {})
     Release.objects.create(
-        id=record.release,
+        id=str(record.release),
         system_id=record.leaf.scope[0],
         tag=body["tag"],
         type=body["type"],
@@ -165,7 +165,7 @@ def _approval(record: Recorded) -> None:
     body = record.body
     Approval.objects.create(
         index=record.index,
-        release_id=record.release,
+        release_id=str(record.release),
         role=body["role"],
         decision=body["decision"],
         person=record.leaf.by,

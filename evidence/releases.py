@@ -70,7 +70,7 @@ def _check_person(release: Release, person: User, role: str) -> None:
             f"{person.name} does not sign for {role} on {release.system.name}.", code="role_not_assigned"
         )
     author = (release.manifest_author or "").lower()
-    posted_by = Record.objects.filter(pk=release.manifest_index).values_list("principal", flat=True).first()
+    posted_by = Record.objects.filter(index=release.manifest_index or -1).values_list("principal", flat=True).first()
     if author in {person.email.lower(), person.name.lower()} or posted_by == person.uid:
         raise ForbiddenError("The author of a change does not approve it.", code="self_approval")
 

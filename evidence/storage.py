@@ -42,7 +42,7 @@ def _client(endpoint: str | None, region: str, access_key: str, secret_key: str)
 
 
 def bucket() -> str:
-    return settings.S3_BUCKET
+    return str(settings.S3_BUCKET)
 
 
 @contextmanager

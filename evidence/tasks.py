@@ -7,7 +7,7 @@ from evidence import artifacts
 from evidence.models import Artifact
 
 
-@shared_task(name="evidence.tasks.check_artifact")
+@shared_task(name="evidence.tasks.check_artifact")  # type: ignore[untyped-decorator]  # celery has no types
 def check_artifact(artifact_id: int) -> None:
     """Check one large upload."""
     artifact = Artifact.objects.get(pk=artifact_id)
@@ -15,7 +15,7 @@ def check_artifact(artifact_id: int) -> None:
         artifacts.check(artifact)
 
 
-@shared_task(name="evidence.tasks.tend_artifacts")
+@shared_task(name="evidence.tasks.tend_artifacts")  # type: ignore[untyped-decorator]  # celery has no types
 def tend_artifacts() -> None:
     """Extend locks that records outgrew, and check large uploads whose task was lost."""
     artifacts.extend_locks()

@@ -9,10 +9,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from compliance import holds
-from compliance.api.people import person_of
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
-from evidence.api.actors import actor_of, idempotency_of
+from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.permissions import roles
 from evidence.api.receipts import answer
 from evidence.models import Hold, Record

@@ -10,13 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from compliance.api.people import person_of
 from compliance.models import Report
 from compliance.reports import sending
 from compliance.tasks import send_report
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
-from evidence.api.actors import idempotency_of
+from evidence.api.actors import idempotency_of, person_of
 from evidence.api.permissions import roles
 
 

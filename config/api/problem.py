@@ -94,11 +94,11 @@ def _from_drf(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         return 422, document, {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
-    if isinstance(error, drf.Throttled) and error.wait:
-        headers["Retry-After"] = str(int(error.wait) + 1)
+    if wait := getattr(error, "wait", None):  # drf.Throttled
+        headers["Retry-After"] = str(int(wait) + 1)
     code = str(getattr(error.detail, "code", None) or error.default_code)
     code = {"permission_denied": "forbidden", "unsupported_media_type": "media_type_unsupported"}.get(code, code)
-    return status, body(status=status, code=code, title=error.default_detail, detail=str(error.detail)), headers
+    return status, body(status=status, code=code, title=str(error.default_detail), detail=str(error.detail)), headers
 
 
 def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:

@@ -77,6 +77,7 @@ def environment_of(state: State, engines: Engines, *, port: int) -> dict[str, st
         "RECORD_KEY_FILE": str(data_dir / "keys" / RECORD_KEY),
         "EMAIL_URL": os.environ.get("EMAIL_URL") or "filemail://",
         "STATIC_ROOT": str(data_dir / "static"),
+        "PROOFTRAIL_DATA_PATHS": os.environ.get("PROOFTRAIL_DATA_PATHS", ""),
         "EMBEDDED_STORE_PORTS": _inner_ports(state),
         "EMBEDDED_POSTGRES_BIN": str(postgres.reachable_binaries(state.postgres_home, database.account)),
     }

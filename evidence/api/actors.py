@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from config.errors import InvalidError
 from evidence.api.parsers import raw_body
 from evidence.ledger import Actor, Idempotency
-from evidence.models import Token, User
+from evidence.models import Pipeline, Token, User
 from evidence.people import Principal
 
 
@@ -15,8 +15,22 @@ def actor(principal: Principal, token: Token | None = None) -> Actor:
     return Actor(principal.uid, ("token", token.pk) if token is not None else ("user", principal.uid))
 
 
+def principal_of(request: Request) -> Principal:
+    """Who sent the request; permissions have let nobody else in."""
+    if not isinstance(request.user, User | Pipeline):
+        raise TypeError("this view is for authenticated principals")
+    return request.user
+
+
+def person_of(request: Request) -> User:
+    """Who sent the request, where permissions let only people in."""
+    if not isinstance(request.user, User):
+        raise TypeError("this view is for people")
+    return request.user
+
+
 def actor_of(request: Request) -> Actor:
-    return actor(request.user, request.auth if isinstance(request.auth, Token) else None)
+    return actor(principal_of(request), request.auth if isinstance(request.auth, Token) else None)
 
 
 def actor_for(user: User) -> Actor:

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from config.errors import InvalidError
 from evidence import artifacts
+from evidence.api.actors import principal_of
 from evidence.api.permissions import PipelineOrPeople
 from evidence.models import Artifact, System
 from evidence.people import find_system, visible_systems
@@ -33,7 +34,7 @@ class ArtifactOut(serializers.Serializer[Artifact]):
 
 
 def _system(request: Request, name: str | None) -> System:
-    allowed = visible_systems(request.user)
+    allowed = visible_systems(principal_of(request))
     if name is None:
         if allowed is not None and len(allowed) == 1:
             return System.objects.get(pk=allowed[0])
@@ -75,7 +76,7 @@ class ArtifactList(APIView):
         data.is_valid(raise_exception=True)
         values = data.validated_data
         artifact = artifacts.announce(
-            principal=request.user,
+            principal=principal_of(request),
             system=_system(request, values.get("system")),
             sha256=values["sha256"],
             size=values["size"],

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -141,7 +142,7 @@ class RecordList(APIView):
     def get(self, request: Request) -> Response:
         if not token_has_scope(request.auth, "records:read"):
             raise ForbiddenError("The token's scopes do not include records:read.", code="scope_missing")
-        found = visible_records(request.user)
+        found = visible_records(actors.principal_of(request))
         for name, lookup in {
             "kind": "kind",
             "release": "release",
@@ -167,7 +168,7 @@ _LIST = RecordList.as_view()
 
 def visible_record(request: Request, index: int) -> Record:
     """Raises MissingError ``record_unknown``."""
-    record = visible_records(request.user).filter(pk=index).first()
+    record = visible_records(actors.principal_of(request)).filter(pk=index).first()
     if record is None:
         raise MissingError(f"There is no record {index}.", code="record_unknown")
     return record

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
 from evidence import records
-from evidence.api.actors import actor_of, idempotency_of
+from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.receipts import answer
 from evidence.api.records import row
@@ -59,7 +59,7 @@ class ReleaseOut(serializers.Serializer[Release]):
 
 
 def _visible(request: Request, release_id: str) -> Release:
-    return records.find_release(release_id, visible_systems(request.user))
+    return records.find_release(release_id, visible_systems(principal_of(request)))
 
 
 class ReleaseList(APIView):
@@ -68,14 +68,14 @@ class ReleaseList(APIView):
     @extend_schema(operation_id="releases_list", responses=ReleaseOut(many=True))
     def get(self, request: Request) -> Response:
         """Releases, newest first; filters `system`, `state`, `tag`."""
-        found = Release.objects.in_systems(visible_systems(request.user)).select_related("system")
+        found = Release.objects.in_systems(visible_systems(principal_of(request))).select_related("system")
         for name, lookup in {"system": "system__name", "state": "state", "tag": "tag"}.items():
             if value := request.query_params.get(name):
                 found = found.filter(**{lookup: value})
         pages = CursorPagination()
         pages.ordering = "-opened_by"
-        page = pages.paginate_queryset(found, request, view=self)
-        return pages.get_paginated_response(ReleaseOut(page, many=True).data)
+        page = pages.paginate_queryset(found, request, view=self) or []
+        return pages.get_paginated_response([ReleaseOut(release).data for release in page])
 
     @extend_schema(
         operation_id="releases_open",
@@ -102,7 +102,7 @@ class ReleaseList(APIView):
         """Open a release (R1.1, R1.11): a `release.opened` record."""
         draft = records.plain_draft(
             {"kind": "release.opened", "body": request.data},
-            principal=request.user,
+            principal=principal_of(request),
             actor=actor_of(request),
             idempotency=idempotency_of(request),
         )
@@ -140,7 +140,7 @@ class ReleaseTimeline(APIView):
     def get(self, request: Request, release_id: str) -> Response:
         """Everything recorded about a release, in the order of receipt."""
         release = _visible(request, release_id)
-        found = Record.objects.in_systems(visible_systems(request.user)).filter(release=release.pk)
+        found = Record.objects.in_systems(visible_systems(principal_of(request))).filter(release=release.pk)
         pages = CursorPagination()
         pages.ordering = "index"
         page = pages.paginate_queryset(found, request, view=self) or []
@@ -169,10 +169,10 @@ class ReleaseApprovals(APIView):
         data.is_valid(raise_exception=True)
         placed = approve(
             release=release,
-            person=request.user,
+            person=person_of(request),
             actor=actor_of(request),
             idempotency=idempotency_of(request),
             **data.validated_data,
         )
         approval = Approval.objects.select_related("release").get(pk=placed.index)
-        return answer(placed, approval=ApprovalOut(approval).data | {"person": request.user.name})
+        return answer(placed, approval=ApprovalOut(approval).data | {"person": person_of(request).name})

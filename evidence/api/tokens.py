@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.errors import ForbiddenError, MissingError
-from evidence.api.actors import actor_of
+from evidence.api.actors import actor_of, person_of
 from evidence.api.permissions import INSIDE, opens_to
 from evidence.api.receipts import receipt_of
 from evidence.models import Token
@@ -22,7 +22,7 @@ class TokenList(APIView):
     permission_classes = [_PEOPLE]
 
     class Input(serializers.Serializer[Any]):
-        label = serializers.CharField(max_length=120)
+        label = serializers.CharField(max_length=120)  # type: ignore[assignment]  # shadows a field option
         days = serializers.FloatField(min_value=0.01, max_value=90, default=1)
 
     @extend_schema(
@@ -40,7 +40,7 @@ class TokenList(APIView):
             raise ForbiddenError("A token does not make tokens: sign in.", code="session_required")
         data = self.Input(data=request.data)
         data.is_valid(raise_exception=True)
-        new = issue_token(request.user, actor=actor_of(request), scopes=["person"], **data.validated_data)
+        new = issue_token(person_of(request), actor=actor_of(request), scopes=["person"], **data.validated_data)
         return Response(
             {
                 "id": new.token.pk,
@@ -58,7 +58,7 @@ class TokenRevoke(APIView):
     @extend_schema(operation_id="tokens_revoke", request=None)
     def post(self, request: Request, token_id: str) -> Response:
         """End one of your own tokens now."""
-        token = Token.objects.filter(pk=token_id, user=request.user, revoked_at=None).first()
+        token = Token.objects.filter(pk=token_id, user=person_of(request), revoked_at=None).first()
         if token is None:
             raise MissingError("You have no such token.", code="token_unknown")
         placed = revoke_token(token, actor=actor_of(request), reason="revoked by its owner")

@@ -4,7 +4,7 @@ import pytest
 
 from config.errors import ForbiddenError, InvalidError
 from evidence.keys import log_verifier, record_key
-from evidence.ledger import Actor, Idempotency, append, append_all, reader, service_draft
+from evidence.ledger import Actor, Draft, Idempotency, Placed, append, append_all, reader, service_draft
 from evidence.models import Entry, Head, Note, Record
 from evidence.models.people import SERVICE
 from evidence.tlog.keys import key_digest
@@ -17,6 +17,13 @@ DECISION = {"title": "Adopt Looker", "decision": "Deprecate ad-hoc sheets", "rat
 def decide(title="Adopt Looker", key=None, **more):
     idempotency = Idempotency.of(key, method="POST", path="/", body=title.encode()) if key else None
     return service_draft("decision", DECISION | {"title": title}, actor=Actor(SERVICE), idempotency=idempotency, **more)
+
+
+def placed_all(drafts: list[Draft]) -> list[Placed]:
+    outcomes = append_all(drafts)
+    placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
+    assert len(placed) == len(outcomes)
+    return placed
 
 
 def test_it_proves_the_record_in_the_answer():
@@ -32,7 +39,7 @@ def test_it_proves_the_record_in_the_answer():
 
 
 def test_it_shares_one_checkpoint_between_the_records_of_a_batch():
-    outcomes = append_all([decide(str(n)) for n in range(600)])
+    outcomes = placed_all([decide(str(n)) for n in range(600)])
     assert [outcome.index for outcome in outcomes] == list(range(600))
     assert Note.objects.count() == 1
     for outcome in outcomes[::97]:
@@ -52,7 +59,7 @@ def test_it_answers_a_retry_with_the_same_bytes():
 
 
 def test_it_settles_a_key_that_appears_twice_in_one_batch():
-    first, second = append_all([decide(key="a"), decide(key="a")])
+    first, second = placed_all([decide(key="a"), decide(key="a")])
     assert second.replayed
     assert (first.index, second.index) == (0, 0)
 
@@ -79,7 +86,7 @@ def test_it_lets_a_poisoned_record_fail_alone():
 
     outcomes = append_all([decide("a"), decide("b"), decide("c", apply=poison), decide("d")])
     assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, 1, None, 2]
-    assert outcomes[2].code == "record_refused"
+    assert getattr(outcomes[2], "code", None) == "record_refused"
     assert reader.size() == 3
 
 

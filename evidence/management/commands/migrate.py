@@ -1,9 +1,8 @@
 """``migrate`` runs as the owner of the tables and then gives the runtime role its narrow rights."""
 
-import argparse
 from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connections
 
@@ -13,7 +12,7 @@ from evidence.grants import grant
 class Command(Migrate):
     help = Migrate.help + " Uses OWNER_DATABASE_URL and grants the runtime role what it needs, no more."
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.set_defaults(database="owner" if "owner" in connections else "default")
 

@@ -78,9 +78,9 @@ def build_files(tag: str) -> dict[str, bytes]:
     }
 
 
-def deploy_log(tag: str) -> bytes:
+def deploy_log(tag: str, environment: str) -> bytes:
     lines = [
-        f'netlify deploy --prod --dir=build --message="{tag}"',
+        f'netlify deploy {"--prod" if environment == "production" else "--alias=stage"} --dir=build --message="{tag}"',
         "uploading 3 files",
         "functions bundled: quote, screener, valuation",
         "published to trading.netlify.app",

@@ -9,7 +9,7 @@ import httpx
 
 from tests.e2e.scenario import company
 from tests.e2e.scenario.mail import messages_to
-from tests.e2e.scenario.stage import NotHeldError, Stage, csrf, expect, same, tick, wait_for
+from tests.e2e.scenario.stage import NotHeldError, Stage, expect, hidden, same, tick, wait_for
 
 REGISTER = "/admin/exceptions/securityexception/"
 TITLE = "Exception tracking stays in a spreadsheet until the migration"
@@ -39,8 +39,7 @@ def _requested_by_form(stage: Stage) -> str:
     """Lea fills in the form. The condition exists for three weeks, so the reminder of seven days is due."""
     lea = stage.browser("lea")
     form = lea.get(REGISTER + "add/")
-    fields = {
-        "csrfmiddlewaretoken": csrf(form),
+    fields = hidden(form) | {
         "title": TITLE,
         "justification": "Manual exception governance; the migration to the governance platform is under way.",
         "severity": "high",
@@ -94,7 +93,7 @@ def _approved_by_another(stage: Stage, number: str) -> None:
         same(found, (403, "self_approval"), f"{who.title()}, who {part}, may not approve: self_approval")
     dana = stage.browser("dana")
     form = dana.get(f"{REGISTER}{number}/approve/")
-    data = {"csrfmiddlewaretoken": csrf(form), "reason": "Six days are enough for the migration"}
+    data = hidden(form) | {"reason": "Six days are enough for the migration"}
     page = dana.post(f"{REGISTER}{number}/approve/", data=data, headers={"Referer": str(form.url)})
     approved = stage.get("lea", f"exceptions/{number}")
     if approved["state"] not in {"active", "expiring"}:
@@ -121,4 +120,5 @@ def _expires_while_one_watches(stage: Stage) -> None:
         return True if stage.get("lea", f"exceptions/{short}")["state"] == "expired" else None
 
     wait_for(f"{short} expires by itself", expired, seconds=40)
+    stage.remember(expired=short)
     expect(datetime.now(UTC) >= until, f"{short} is expired; nothing had to run for that")

@@ -97,10 +97,15 @@ def step_2_evidence(stage: Stage) -> None:
     attest(stage, "deploy.finished", done | {"url": "https://trading-stage.netlify.app"})
     smoke = {"check": "regression plan: smoke", "environment": "staging", "outcome": "passed"}
     attest(stage, "validation.result", smoke | {"manifest_digest": wanted})
-    log = _written(folder, {"deploy.log": company.deploy_log(tag)})
-    deploy_log = attest(stage, "deploy.log", {"environment": "production"}, files=list(log))
+    deploy_log = _deploy_log(stage, "staging")
     stage.remember(manifest_digest=wanted, manifest=index, deploy_log=deploy_log)
     _scratch(stage, folder)
+
+
+def _deploy_log(stage: Stage, environment: str) -> int:
+    folder = stage.files / stage.state["tag"]
+    log = _written(folder, {f"deploy-{environment}.log": company.deploy_log(stage.state["tag"], environment)})
+    return attest(stage, "deploy.log", {"environment": environment}, files=list(log))
 
 
 def _scratch(stage: Stage, folder: Path) -> None:
@@ -157,6 +162,7 @@ def step_4_production(stage: Stage) -> None:
     where = {"environment": "production", "manifest_digest": digest}
     attest(stage, "deploy.started", where)
     finished = attest(stage, "deploy.finished", where | {"outcome": "succeeded", "url": "https://trading.netlify.app"})
+    _deploy_log(stage, "production")
     for check in ("production answers 200", "canary: AI Analyst summary", "canary: Quant Screener filter"):
         attest(stage, "validation.result", where | {"check": check, "outcome": "passed"})
     vitals = {"lcp_ms": 1840, "fid_ms": 12, "cls": 0.04, "api_error_rate_percent": 0.3}

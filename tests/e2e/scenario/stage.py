@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,12 +109,8 @@ class Stage:
         person = self.state["people"][who]
         page = client.post(
             "/admin/login/",
-            data={
-                "username": person["email"],
-                "password": person["password"],
-                "csrfmiddlewaretoken": csrf(client.get("/admin/login/")),
-                "next": "/",
-            },
+            data=hidden(client.get("/admin/login/"))
+            | {"username": person["email"], "password": person["password"], "next": "/"},
             headers={"Referer": self.url + "/admin/login/"},
         )
         if "sessionid" not in client.cookies:
@@ -169,9 +166,12 @@ def answered(response: httpx.Response, status: int) -> Any:
     return response.json()
 
 
-def csrf(page: httpx.Response) -> str:
-    """The hidden CSRF field of a form."""
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-    if found is None:
+def hidden(page: httpx.Response) -> dict[str, str]:
+    """The hidden fields of a form, CSRF token and the form's own once-key among them."""
+    tags = [dict(re.findall(r'([\w-]+)="([^"]*)"', tag)) for tag in re.findall(r"<input\b[^>]*>", page.text)]
+    found = {
+        tag["name"]: unescape(tag.get("value", "")) for tag in tags if tag.get("type") == "hidden" and "name" in tag
+    }
+    if "csrfmiddlewaretoken" not in found:
         raise NotHeldError(f"{page.url.path} shows no form ({page.status_code})")
-    return found[1]
+    return found
