@@ -181,7 +181,7 @@ class PackAdmin(RoleAdmin):
         return page(
             request,
             "compliance/pack.html",
-            title=pack.filename,
+            title="Evidence pack",
             pack=pack,
             state=state,
             tone=TONES[state],

@@ -155,8 +155,10 @@ def test_it_leads_an_auditor_from_an_empty_list_to_a_download(
     assert "/admin/compliance/pack/add/" in empty
     form = ada.get("/admin/compliance/pack/add/")
     assert "Request a pack" in form.content.decode()
-    key = form.context["form"]["key"].value()
-    asked: Any = ada.post("/admin/compliance/pack/add/", {"key": key, "period": "this"})
+    once = form.context["form"]["once"].value()
+    asked: Any = ada.post("/admin/compliance/pack/add/", {"once": once, "period": "this"})
+    again: Any = ada.post("/admin/compliance/pack/add/", {"once": once, "period": "this"})
+    assert again.url == asked.url  # an impatient click
     pack = Pack.objects.get()
     assert asked.url == f"/admin/compliance/pack/{pack.pk}/change/"
     assert "Waiting for a worker" in ada.get(asked.url).content.decode()
@@ -174,8 +176,8 @@ def test_it_leads_an_auditor_from_an_empty_list_to_a_download(
 
 def test_it_asks_for_other_dates_and_says_what_is_wrong(cast: Cast, as_: Callable[[str], Client]) -> None:
     lea = as_("lea")
-    key = "00000000-0000-4000-8000-000000000000"
-    sent = {"key": key, "period": "custom", "first_day": "2026-10-05", "systems": ["billing"]}
+    once = "00000000-0000-4000-8000-000000000000"
+    sent = {"once": once, "period": "custom", "first_day": "2026-10-05", "systems": ["billing"]}
     assert "Other dates need both ends" in lea.post("/admin/compliance/pack/add/", sent).content.decode()
     backwards = lea.post("/admin/compliance/pack/add/", sent | {"last_day": "2026-10-01"}).content.decode()
     assert "ends before it begins" in backwards

@@ -83,12 +83,13 @@ def test_it_names_the_record_whose_byte_was_changed(packed: Packed, played: Stor
     assert name in str(error)
 
 
-@pytest.mark.parametrize("where", [0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.999, -1])
-def test_it_notices_a_flipped_bit_anywhere(packed: Packed, log_key: Verifier, where: float) -> None:
-    data = bytearray(packed.path.read_bytes())
-    data[int(where * len(data)) if where >= 0 else -1] ^= 0x10
-    packed.path.write_bytes(data)
-    assert refused(packed.path, log_key).step in {1, 2, 3}
+def test_it_notices_a_flipped_bit_anywhere(packed: Packed, log_key: Verifier) -> None:
+    data = packed.path.read_bytes()
+    for position in [*range(0, len(data), len(data) // 40), len(data) - 1]:
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        packed.path.write_bytes(changed)
+        assert refused(packed.path, log_key).step in {1, 2, 3}, position
 
 
 def test_it_refuses_a_pack_that_was_cut_off(packed: Packed) -> None:
@@ -226,13 +227,14 @@ def test_it_holds_the_operator_to_dispositions(
     assert (error.step, "does not dispose of it" in str(error)) == (9, True)
 
 
-@pytest.mark.parametrize("name", ["releases", "deployments", "approvals", "records"])
-def test_it_holds_the_operator_to_the_populations(insider: Callable[..., Path], log_key: Verifier, name: str) -> None:
-    def change(path: str, data: bytes) -> bytes:
-        return data[: data.rstrip().rindex(b"\n") + 1] if path == f"data/populations/{name}.csv" else data
+def test_it_holds_the_operator_to_the_populations(insider: Callable[..., Path], log_key: Verifier) -> None:
+    for name in ("releases", "deployments", "approvals", "records"):
+        error = refused(insider(without_last_row(f"data/populations/{name}.csv")), log_key)
+        assert (error.step, f"populations/{name}.csv" in str(error)) == (11, True)
 
-    error = refused(insider(change), log_key)
-    assert (error.step, f"populations/{name}.csv" in str(error)) == (11, True)
+
+def without_last_row(name: str) -> Callable[[str, bytes], bytes]:
+    return lambda path, data: data[: data.rstrip().rindex(b"\n") + 1] if path == name else data
 
 
 def test_it_holds_the_operator_to_the_counts(insider: Callable[..., Path], log_key: Verifier) -> None:
