@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, TypeVar
 
 import httpx
@@ -150,13 +151,19 @@ class Stage:
 
 def run(command: list[Any], *, env: Mapping[str, str], code: int = 0) -> str:
     """What a command that must end with `code` printed; a failure's complaint is part of it."""
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=dict(env), capture_output=True, text=True)
-    if done.returncode != code:
-        shown = " ".join(str(part) for part in command[1:4])
-        raise NotHeldError(
-            f"`{shown} …` ended with {done.returncode}, not {code}: {(done.stdout + done.stderr)[-600:]}"
-        )
-    return done.stdout + (done.stderr if code else "")
+    shown = " ".join(str(part) for part in command[1:4])
+    process = subprocess.Popen(
+        [str(part) for part in command], cwd=ROOT, env=dict(env), stdout=PIPE, stderr=PIPE, text=True
+    )
+    while True:
+        try:
+            out, complaint = process.communicate(timeout=4)
+            break
+        except subprocess.TimeoutExpired:
+            print(f"    … `{shown} …` is at work", flush=True)
+    if process.returncode != code:
+        raise NotHeldError(f"`{shown} …` ended with {process.returncode}, not {code}: {(out + complaint)[-600:]}")
+    return out + (complaint if code else "")
 
 
 def answered(response: httpx.Response, status: int) -> Any:
