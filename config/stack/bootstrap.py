@@ -146,12 +146,11 @@ def _explain(lines: "list[str]", what: str) -> str:
         return "The disk is full. Free some space and start again."
     if "DO NOT MATCH THE HASHES" in text:
         return "A downloaded package is not the one of the lock file. Check the package index in PIP_INDEX_URL."
-    if "No matching distribution" in text and "from versions: none" not in text:
-        return (
-            f"A package has no wheel for {python} on this platform. Use Python 3.11 to 3.13 on Linux (glibc) or macOS."
-        )
-    if "No matching distribution" in text or "Connection" in text or "resolve" in text:
+    if any(sign in text for sign in ("Retrying (", "ConnectionError", "Could not fetch URL", "CERTIFICATE_VERIFY")):
         return "The package index cannot be reached. Check the network, PIP_INDEX_URL and PIP_CERT."
+    if "No matching distribution" in text:
+        package = text.rpartition("No matching distribution found for ")[2].split()[0]
+        return f"There is no wheel of {package} for {python} here. Use Python 3.11 to 3.13 on Linux (glibc) or macOS."
     return f"{what} failed: {next((line for line in reversed(lines) if line.strip()), 'no message')}. Start again."
 
 

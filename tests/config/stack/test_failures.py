@@ -132,6 +132,18 @@ def test_it_names_a_missing_venv_module(checkout: Path, tmp_path: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.slow
+def test_it_tells_a_lost_network_from_a_platform_without_wheels(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "requirements" / "run.txt").write_text(f"only-elsewhere==1.0 --hash=sha256:{'0' * 64}\n")
+    empty = {"PIP_FIND_LINKS": str(tmp_path), "PIP_RETRIES": "1", "cwd": str(checkout)}
+    code, said = _run("make", "run", PIP_INDEX_URL="http://127.0.0.1:1/", **empty)
+    assert code != 0
+    assert "error: The package index cannot be reached. Check the network, PIP_INDEX_URL and PIP_CERT." in said
+    code, said = _run("make", "run", PIP_NO_INDEX="1", **empty)
+    assert code != 0
+    assert "error: There is no wheel of only-elsewhere==1.0 for Python 3." in said
+
+
 def test_it_names_a_missing_python(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     old = tmp_path / "bin" / "python3"
