@@ -226,6 +226,17 @@ def _check_manifest(digests: Sequence[str], body: Mapping[str, Any], known: Mapp
             )
 
 
+def still_there(files: Sequence[Artifact]) -> Callable[[datetime], None]:
+    """Asked again under the head lock: a file may have been disposed of since `check_subjects`."""
+    ids = [artifact.pk for artifact in files]
+
+    def admit(_: datetime) -> None:
+        if Artifact.objects.filter(pk__in=ids, state=Artifact.CONFIRMED).count() != len(ids):
+            raise ConflictError("A file that the record names was disposed of meanwhile.", code="artifact_unconfirmed")
+
+    return admit
+
+
 def keep_for(files: Sequence[Artifact], kind: Kind) -> Callable[[int, datetime], None] | None:
     """What the record's transaction does to its artifacts: they are kept at least as long as the record."""
     if not files:

@@ -1,6 +1,6 @@
 """Records as they come in: plain JSON that the service signs, or an envelope that a pipeline signed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,7 +57,7 @@ def plain_draft(
         occurred=incoming.occurred,
         subjects=subjects,
         idempotency=idempotency,
-        admit=place.admit,
+        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, incoming.kind),
     )
 
@@ -105,7 +105,7 @@ def signed_draft(
         key=key_id,
         verification=_verification(statement, kind),
         idempotency=idempotency,
-        admit=place.admit,
+        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, kind),
     )
 
@@ -205,11 +205,26 @@ def _verified_key(envelope: Envelope, principal: Principal) -> str:
         raise InvalidError(f"The signature does not fit the envelope: {error}", code="signature_invalid") from None
 
 
+Admit = Callable[[datetime], None]
+
+
 @dataclass(frozen=True)
 class _Place:
     systems: list[str]
     release: str | None
-    admit: Any = None
+    admit: Admit | None = None
+
+
+def _all_of(*conditions: Admit | None) -> Admit | None:
+    asked = [condition for condition in conditions if condition is not None]
+    if not asked:
+        return None
+
+    def admit(at: datetime) -> None:
+        for condition in asked:
+            condition(at)
+
+    return admit
 
 
 def _place(incoming: Incoming, principal: Principal) -> _Place:
@@ -263,7 +278,7 @@ def _new_release(incoming: Incoming, principal: Principal) -> _Place:
     return _Place([system.pk], release, admit)
 
 
-def _withdrawal(incoming: Incoming, principal: Principal) -> Any:
+def _withdrawal(incoming: Incoming, principal: Principal) -> Admit | None:
     """For record.withdrawn: only one's own record, or any as a liaison, and none that the product wrote."""
     if incoming.kind.name != "record.withdrawn":
         return None

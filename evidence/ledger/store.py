@@ -99,14 +99,17 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
         return [error] * len(drafts)
     except Exception as error:
         if len(drafts) == 1:
-            if isinstance(error, DatabaseError | InternalError | ValueError):
-                return [_poisoned(error)]
-            raise
+            return [_alone(error)]
         middle = len(drafts) // 2
         return write(drafts[:middle]) + write(drafts[middle:])
 
 
-def _poisoned(error: Exception) -> ProoftrailError:
+def _alone(error: Exception) -> ProoftrailError:
+    """What the writer of a draft that failed its batch hears. A fault of the program is raised as it is."""
+    if isinstance(error, ProoftrailError):
+        return error
+    if not isinstance(error, DatabaseError | InternalError | ValueError):
+        raise error
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InvalidError(f"The record could not be stored: {first_line}", code="record_refused")
 
@@ -122,10 +125,11 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
         for position, draft in enumerate(drafts):
             if position in outcomes or position in replays or position in again:
                 continue
-            try:
-                _admit(batch, position, draft)
-            except ProoftrailError as refused:
+            refused = _refusal(batch, draft)
+            if refused is not None:
                 outcomes[position] = refused
+            else:
+                _accept(batch, position, draft)
         if batch.rows:
             outcomes.update(_finish(batch))
     _local.seen = batch.size
@@ -261,22 +265,30 @@ def _credentials(draft: Draft) -> set[tuple[str, str]]:
 # -- 4. records --------------------------------------------------------------------------------------------------------
 
 
-def _admit(batch: _Batch, position: int, draft: Draft) -> None:
-    occurred = draft.occurred or batch.at
-    if occurred - batch.at > MAX_AHEAD:
-        raise InvalidError(
-            f"occurred_at lies {occurred - batch.at} ahead of the time of receipt.",
+def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
+    """Why a draft is refused, or None. Only this may refuse: what fails later takes the batch with it."""
+    if draft.occurred is not None and draft.occurred - batch.at > MAX_AHEAD:
+        return InvalidError(
+            f"occurred_at lies {draft.occurred - batch.at} ahead of the time of receipt.",
             code="occurred_in_future",
             where="$.occurred_at",
         )
-    if draft.admit is not None:
-        _flush(batch)
+    if draft.admit is None:
+        return None
+    _flush(batch)
+    try:
         draft.admit(batch.at)
+    except ProoftrailError as refused:
+        return refused
+    return None
+
+
+def _accept(batch: _Batch, position: int, draft: Draft) -> None:
     salt, context = os.urandom(16), draft.context()
     leaf = Leaf(
         kind=draft.kind.name,
         at=batch.at,
-        occurred=min(occurred, batch.at),
+        occurred=min(draft.occurred or batch.at, batch.at),
         by=draft.actor.principal,
         scope=draft.scope,
         digest=payload_digest(salt, context, draft.envelope),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.errors import ForbiddenError, InvalidError
+from config.errors import ForbiddenError, InvalidError, UnavailableError
 from evidence.keys import log_verifier, record_key
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, append_all, reader, service_draft
 from evidence.models import Entry, Head, Note, Record
@@ -95,3 +95,61 @@ def test_it_refuses_a_revoked_credential_within_the_transaction():
     with pytest.raises(ForbiddenError) as caught:
         append(draft)
     assert caught.value.code == "credential_revoked"
+
+
+def test_it_takes_nothing_of_a_record_whose_transaction_part_refuses():
+    def refuse(index, at):
+        raise ForbiddenError("too late", code="too_late")
+
+    outcomes = append_all([decide("a"), decide("b", apply=refuse), decide("c")])
+    assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, None, 1]
+    assert getattr(outcomes[1], "code", None) == "too_late"
+    assert Entry.objects.count() == Record.objects.count() == 2
+
+
+def test_it_stops_when_clocks_disagree(monkeypatch):
+    from datetime import UTC, datetime, timedelta
+
+    from evidence.ledger import store
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(UTC) + timedelta(seconds=61)
+
+    append(decide("before"))
+    monkeypatch.setattr(store, "datetime", Ahead)
+    with pytest.raises(UnavailableError) as caught:
+        append(decide("after"))
+    assert caught.value.code == "clock_skew"
+    assert reader.size() == 1
+
+
+def test_it_refuses_to_write_to_an_older_copy():
+    from evidence.ledger import store
+
+    append(decide("a"))
+    store._local.seen = 5
+    with pytest.raises(UnavailableError) as caught:
+        append(decide("b"))
+    assert caught.value.code == "ledger_behind"
+
+
+def test_it_checks_the_root_before_it_goes_on(superuser):
+    append(decide("a"))
+    superuser.execute("ALTER TABLE evidence_head DISABLE TRIGGER USER")
+    superuser.execute("UPDATE evidence_head SET root = sha256('x')")
+    with pytest.raises(UnavailableError) as caught:
+        append(decide("b"))
+    assert caught.value.code == "ledger_inconsistent"
+
+
+def test_it_answers_410_for_a_key_whose_record_was_disposed_of():
+    from config.errors import GoneError
+    from evidence.models import Idempotency as Row
+
+    append(decide(key="a"))
+    Row.objects.update(request_mac=None)
+    with pytest.raises(GoneError) as caught:
+        append(decide(key="a"))
+    assert caught.value.code == "record_disposed"
