@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from compliance.packs.container import CHUNK, ContainerError, ZipReader, ZipWriter, check_path
 
@@ -21,13 +22,20 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n%]{1,300})\n")
 
 
 class BagWriter:
-    """Adds payload files as they come; `close` adds the tag files."""
+    """Adds payload files as they come; `close` adds the tag files. Leaving the context lets go of temporary files."""
 
     def __init__(self, out: IO[bytes], folder: str) -> None:
         self._zip = ZipWriter(out)
         self._folder = folder
-        self._manifest = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._manifest = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         self._octets = self._files = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._manifest.close()
+        self._zip.__exit__(kind, error, tb)
 
     def add(self, name: str, data: bytes) -> None:
         """One payload file; `name` is below ``data/``."""
@@ -66,7 +74,6 @@ class BagWriter:
         tags = [("bagit.txt", BAGIT), ("bag-info.txt", "".join(f"{k}: {v}\n" for k, v in lines).encode())]
         tags.append((STATEMENT, sign(digest)))
         self._zip.add(f"{self._folder}/{MANIFEST}", iter(lambda: self._manifest.read(CHUNK), b""), size)
-        self._manifest.close()
         listed = [f"{sha256(data).hexdigest()}  {name}\n" for name, data in tags] + [f"{digest}  {MANIFEST}\n"]
         for name, data in [*tags, (TAG_MANIFEST, "".join(listed).encode())]:
             self._zip.add(f"{self._folder}/{name}", [data], len(data))

@@ -39,11 +39,13 @@ class Built:
 
 def build(order: Order, out: IO[bytes], *, progress: Progress) -> Built:
     """Write the pack to a seekable file. Raises LedgerMovedError when the checkpoint has become too old."""
-    with closing(Plan(order)) as planned:
-        bag = BagWriter(out, f"pack-{order.pack}")
+    with (
+        closing(Plan(order)) as planned,
+        BagWriter(out, f"pack-{order.pack}") as bag,
+        closing(Findings(planned)) as findings,
+    ):
         plan.carry_leaves(planned, bag, progress)
         plan.add_supporting(planned, progress)
-        findings = Findings(planned)
         contents.write_records(planned, bag, findings.see, progress)
         contents.write_artifacts(planned, bag, progress)
         progress(85, "Judging controls")

@@ -53,12 +53,21 @@ def check_path(name: str) -> str:
 
 
 class ZipWriter:
-    """Writes to a seekable file from its current start; `close` adds the directory."""
+    """Writes to a seekable file from its current start; `close` adds the directory.
+
+    As a context manager it only lets go of its temporary file, also when the archive was never finished.
+    """
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
-        self._central = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._central = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._central.close()
 
     def add(self, name: str, chunks: Iterable[bytes], size: int) -> None:
         """One entry of exactly `size` bytes."""
@@ -82,7 +91,6 @@ class ZipWriter:
         length = self._central.tell()
         self._central.seek(0)
         shutil.copyfileobj(self._central, self._out, CHUNK)
-        self._central.close()
         count = self._count
         self._out.write(_END64.pack(b"PK\x06\x06", 44, _VERSION, _VERSION, 0, 0, count, count, length, start))
         self._out.write(_LOCATOR.pack(b"PK\x06\x07", 0, start + length, 1))

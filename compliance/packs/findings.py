@@ -68,9 +68,15 @@ class Findings:
         self.names = Names(plan.order.size)
         self.shown = Shown()
         self.tables = {name: Table(columns) for name, columns in COLUMNS.items()}
+        self.criteria = {control.id: Table(CRITERIA_COLUMNS) for control in catalog.load().controls}
         self.failures = Table(FAILURE_COLUMNS)
+        self.files = Table(("sha256", "size", "name", "media_type", "index"))
         self.summary = Summary({control.id: Counts() for control in catalog.load().controls})
         self.counts: Counter[str] = Counter()
+
+    def close(self) -> None:
+        for table in [*self.tables.values(), *self.criteria.values(), self.failures, self.files]:
+            table.close()
 
     # -- records as they pass by
 
@@ -159,9 +165,8 @@ class Findings:
         """Judge the controls, write all tables into the bag, and return the counts for `ipe.json`."""
         self._write_exceptions(bag)
         self._write_criteria(bag)
-        files = Table(("sha256", "size", "name", "media_type", "index"))
         for digest, _, _, size, name, media_type, index in artifacts(self.plan):
-            files.add(digest, size, name, media_type, index)
+            self.files.add(digest, size, name, media_type, index)
         return {
             "populations": {
                 name: table.write_to(bag, layout.population_path(name)) for name, table in self.tables.items()
@@ -171,17 +176,16 @@ class Findings:
                 for control, counts in self.summary.by_control.items()
             },
             "failures": self.failures.write_to(bag, layout.FAILURES),
-            "artifacts": files.write_to(bag, layout.population_path("artifacts")),
+            "artifacts": self.files.write_to(bag, layout.population_path("artifacts")),
             "records": {k: self.counts[k] for k in ("required", "supporting", "disposed", "withdrawn")},
             "recorded_more_than_15_minutes_later": self.counts["recorded_later"],
             "backfilled_more_than_24_hours_later": self.counts["backfilled"],
         }
 
     def _write_criteria(self, bag: BagWriter) -> None:
-        tables = {control.id: Table(CRITERIA_COLUMNS) for control in catalog.load().controls}
         for row in evaluate(self.plan.period):
             self.summary.add(row)
-            tables[row.control.id].add(
+            self.criteria[row.control.id].add(
                 *(row.item, row.index, row.release, row.at, row.status, row.detail, row.met_at, row.due),
                 *(row.records, row.control.criteria),
             )
@@ -191,7 +195,7 @@ class Findings:
             if row.is_failure:
                 what = f"{row.status}: {row.control.title}"
                 self._fail(row.control.id, row.item, row.index, row.release, row.at, what, row.detail, row.records)
-        for control, table in tables.items():
+        for control, table in self.criteria.items():
             table.write_to(bag, f"{layout.CRITERIA_PREFIX}{control}.csv")
 
     def _write_exceptions(self, bag: BagWriter) -> None:

@@ -29,12 +29,12 @@ def cell(value: object) -> str:
 
 
 class Table:
-    """Rows wait in a temporary file until `write_to` puts them into the bag."""
+    """Rows wait in a temporary file until `write_to` puts them into the bag; `close` lets go of them in any case."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns = tuple(columns)
         self.count = 0
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by write_to)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._text = io.TextIOWrapper(self._file, encoding="utf-8", newline="", write_through=True)
         self._writer = csv.writer(self._text)
         self._writer.writerow(self.columns)
@@ -50,8 +50,11 @@ class Table:
         size = self._file.tell()
         self._file.seek(0)
         bag.add_chunks(name, iter(lambda: self._file.read(CHUNK), b""), size)
-        self._text.close()
+        self.close()
         return self.count
+
+    def close(self) -> None:
+        self._text.close()
 
 
 def rows(lines: Iterable[str]) -> Iterable[dict[str, str]]:

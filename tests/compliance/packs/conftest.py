@@ -86,8 +86,7 @@ def steps(packed: Packed | Path, *verifiers: Verifier, since: Path | None = None
 
 def rewrite(packed: Packed, target: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
     """A copy whose files went through `change` (None leaves one out), with manifests that fit, unsigned."""
-    with zipfile.ZipFile(packed.path) as archive, target.open("w+b") as out:
-        writer = ZipWriter(out)
+    with zipfile.ZipFile(packed.path) as archive, target.open("w+b") as out, ZipWriter(out) as writer:
         folder = archive.namelist()[0].partition("/")[0]
         kept: dict[str, bytes] = {}
         for full in archive.namelist():

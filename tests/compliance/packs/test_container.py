@@ -13,8 +13,7 @@ from compliance.packs.container import ContainerError, ZipReader, ZipWriter
 
 
 def write(path: Path, *files: tuple[str, bytes]) -> Path:
-    with path.open("w+b") as out:
-        writer = ZipWriter(out)
+    with path.open("w+b") as out, ZipWriter(out) as writer:
         for name, data in files:
             writer.add(name, [data], len(data))
         writer.close()
@@ -35,8 +34,7 @@ def test_it_is_read_by_the_standard_library(tmp_path: Path) -> None:
 
 def test_it_writes_large_files_and_offsets_as_zip64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "_MAX32", 1000)  # what 4 GiB are for real
-    with (tmp_path / "a.zip").open("w+b") as out:
-        writer = ZipWriter(out)
+    with (tmp_path / "a.zip").open("w+b") as out, ZipWriter(out) as writer:
         for name in ("x/one", "x/two"):
             writer.add(name, [b"a" * 900, b"b" * 600], 1500)
         writer.close()
@@ -88,13 +86,13 @@ def test_it_refuses_a_header_that_contradicts_the_directory(tmp_path: Path) -> N
 
 
 def test_it_refuses_announced_sizes_that_do_not_hold(tmp_path: Path) -> None:
-    with (tmp_path / "a.zip").open("w+b") as out, pytest.raises(ContainerError, match="not the 3"):
-        ZipWriter(out).add("x/a", [b"12"], 3)
+    refused = pytest.raises(ContainerError, match="not the 3")
+    with (tmp_path / "a.zip").open("w+b") as out, ZipWriter(out) as writer, refused:
+        writer.add("x/a", [b"12"], 3)
 
 
 def test_it_finds_files_that_no_manifest_names(tmp_path: Path) -> None:
-    with (tmp_path / "a.zip").open("w+b") as out:
-        writer = BagWriter(out, "pack-x")
+    with (tmp_path / "a.zip").open("w+b") as out, BagWriter(out, "pack-x") as writer:
         writer.add("a", b"1")
         writer._zip.add("pack-x/data/b", [b"2"], 1)
         writer.close([], lambda digest: b"{}")
@@ -105,8 +103,7 @@ def test_it_finds_files_that_no_manifest_names(tmp_path: Path) -> None:
 def peak_of(count: int, path: Path) -> int:
     """The most memory that writing and checking a bag of so many files takes."""
     tracemalloc.start()
-    with path.open("w+b") as out:
-        writer = BagWriter(out, "pack-x")
+    with path.open("w+b") as out, BagWriter(out, "pack-x") as writer:
         for number in range(count):
             writer.add(f"records/{number}.json", b"x" * 200)
         writer.close([], lambda digest: b"{}")
@@ -128,8 +125,7 @@ def test_it_takes_no_more_memory_for_more_files(tmp_path: Path, monkeypatch: pyt
 def test_it_takes_no_more_memory_for_a_larger_file(tmp_path: Path) -> None:
     def peak(megabytes: int) -> int:
         tracemalloc.start()
-        with (tmp_path / "a.zip").open("w+b") as out:
-            writer = BagWriter(out, "pack-x")
+        with (tmp_path / "a.zip").open("w+b") as out, BagWriter(out, "pack-x") as writer:
             writer.add_chunks("artifacts/a", (bytes(1 << 20) for _ in range(megabytes)), megabytes << 20)
             writer.close([], lambda digest: b"{}")
         with ZipReader(tmp_path / "a.zip") as reader:
