@@ -5,6 +5,7 @@ workers find it through the run's folder. Hosts end when the run does, however i
 that the run's first process holds as long as it lives.
 """
 
+import atexit
 import fcntl
 import json
 import os
@@ -41,24 +42,25 @@ def run_folder() -> Path:
         folder.chmod(0o711)  # PostgreSQL's account passes through it where the tests run as root
         os.environ[RUN] = str(folder)
         _hold_alive(folder)
+        atexit.register(end_run)  # settings may be read by something else than a test run
     return Path(os.environ[RUN])
 
 
-_alive: list[int] = []
+_alive: list[tuple[int, int]] = []  # (pid, descriptor) of the process that made the folder
 _hosts: list[subprocess.Popen[bytes]] = []  # kept, since an unwaited child warns when collected
 
 
 def _hold_alive(folder: Path) -> None:
     descriptor = os.open(folder / "alive", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    _alive.append(descriptor)
+    _alive.append((os.getpid(), descriptor))
 
 
 def end_run() -> None:
     """Let the hosts go, wait for them and remove the run's folder. For the run's first process."""
-    if not _alive:
+    if not _alive or _alive[0][0] != os.getpid():
         return
-    os.close(_alive.pop())
+    os.close(_alive.pop()[1])
     folder = Path(os.environ.pop(RUN))
     end = time.monotonic() + 30
     while any(folder.glob("*.host")) and time.monotonic() < end:
