@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from django.db import transaction
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -70,6 +70,7 @@ def find(request: Request, pack_id: str) -> Pack:
 class PackList(APIView):
     permission_classes = [roles(*requests.ROLES)]
 
+    @extend_schema_serializer(component_name="PackIn")
     class In(serializers.Serializer[Any]):
         systems = serializers.ListField(child=serializers.CharField(max_length=60), default=list, max_length=1000)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -48,6 +48,7 @@ def _system(request: Request, name: str | None) -> System:
 class ArtifactList(APIView):
     permission_classes = [PipelineOrPeople]
 
+    @extend_schema_serializer(component_name="ArtifactIn")
     class Input(serializers.Serializer[Any]):
         sha256 = serializers.RegexField(r"^[0-9a-f]{64}$")
         size = serializers.IntegerField(min_value=0)

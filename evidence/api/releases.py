@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -80,7 +81,7 @@ class ReleaseList(APIView):
     @extend_schema(
         operation_id="releases_open",
         request=inline_serializer(
-            "ReleaseIn",
+            "OpenRelease",
             {
                 "system": serializers.CharField(),
                 "tag": serializers.CharField(),
@@ -136,7 +137,7 @@ def _approvals(release: Release, approvals: list[Approval]) -> list[Mapping[str,
 class ReleaseTimeline(APIView):
     permission_classes = [PipelineOrPeople]
 
-    @extend_schema(operation_id="releases_timeline")
+    @extend_schema(operation_id="releases_timeline", responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request, release_id: str) -> Response:
         """Everything recorded about a release, in the order of receipt."""
         release = _visible(request, release_id)
@@ -151,6 +152,7 @@ class ReleaseTimeline(APIView):
 class ReleaseApprovals(APIView):
     permission_classes = [opens_to(*INSIDE)]
 
+    @extend_schema_serializer(component_name="ApprovalIn")
     class Input(serializers.Serializer[Any]):
         role = serializers.RegexField(r"^[a-z][a-z0-9-]{0,39}$")
         decision = serializers.ChoiceField(["approved", "rejected", "withdrawn"], default="approved")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,6 +22,7 @@ _PEOPLE = opens_to(*INSIDE, "auditor")
 class TokenList(APIView):
     permission_classes = [_PEOPLE]
 
+    @extend_schema_serializer(component_name="TokenIn")
     class Input(serializers.Serializer[Any]):
         label = serializers.CharField(max_length=120)  # type: ignore[assignment]  # shadows a field option
         days = serializers.FloatField(min_value=0.01, max_value=90, default=1)
@@ -55,7 +57,7 @@ class TokenList(APIView):
 class TokenRevoke(APIView):
     permission_classes = [_PEOPLE]
 
-    @extend_schema(operation_id="tokens_revoke", request=None)
+    @extend_schema(operation_id="tokens_revoke", request=None, responses={200: OpenApiTypes.OBJECT})
     def post(self, request: Request, token_id: str) -> Response:
         """End one of your own tokens now."""
         token = Token.objects.filter(pk=token_id, user=person_of(request), revoked_at=None).first()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.db.models import Prefetch
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -51,6 +51,7 @@ class ReadersAndPeople(APIView):
 
 
 class Exceptions(ReadersAndPeople):
+    @extend_schema_serializer(component_name="ExceptionIn")
     class In(serializers.Serializer[Any]):
         class Control(serializers.Serializer[Any]):
             title = serializers.CharField(max_length=500)
@@ -116,6 +117,7 @@ class ExceptionDetail(ReadersAndPeople):
 
 
 class ExceptionTransitions(ReadersAndPeople):
+    @extend_schema_serializer(component_name="TransitionIn")
     class In(serializers.Serializer[Any]):
         to = serializers.CharField(max_length=40)
         reason = serializers.CharField(max_length=4000, default="", allow_blank=True)

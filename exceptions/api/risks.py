@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,6 +27,7 @@ def seen_by(request: Request) -> RiskQuerySet:
 
 
 class Risks(ReadersAndPeople):
+    @extend_schema_serializer(component_name="RiskIn")
     class In(serializers.Serializer[Any]):
         title = serializers.CharField(max_length=200)
         description = serializers.CharField(max_length=8000, default="", allow_blank=True)
@@ -71,6 +72,7 @@ class Risks(ReadersAndPeople):
 
 
 class RiskDetail(ReadersAndPeople):
+    @extend_schema_serializer(component_name="RiskChangeIn")
     class In(serializers.Serializer[Any]):
         reason = serializers.CharField(max_length=4000)
         changes = serializers.DictField(required=False)

@@ -1,0 +1,111 @@
+"""What drf-spectacular cannot see by itself: how callers authenticate, `records`, and problem+json."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+_PREFIX = "/api/v1/"
+PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable; part of the API's contract"},
+        "detail": {"type": "string"},
+        "where": {"type": "string", "description": "The member of the input that is meant, as $.body.suite"},
+    },
+}
+RECORD = {
+    "type": "object",
+    "required": ["kind", "body"],
+    "additionalProperties": False,
+    "properties": {
+        "kind": {"type": "string", "example": "test.result"},
+        "release": {"type": "string", "example": "netlify-trading:release-20260312"},
+        "system": {"type": "string", "description": "For kinds without a release"},
+        "subject": {"description": "{name, digest: {sha256}} or a list of them; default: the body itself"},
+        "occurred_at": {"type": "string", "format": "date-time", "description": "With offset; never ahead of now"},
+        "body": {"type": "object", "description": "After the kind's JSON Schema, see GET kinds"},
+    },
+}
+RECEIPT = {
+    "type": "object",
+    "required": ["index", "leaf", "salt", "context", "checkpoint", "proof", "principal", "signed_by"],
+    "properties": {
+        "index": {"type": "integer"},
+        "leaf": {"type": "string", "format": "byte"},
+        "salt": {"type": "string", "format": "byte"},
+        "context": {"type": "string", "format": "byte"},
+        "envelope": {"type": "string", "format": "byte", "description": "Where the service signed"},
+        "checkpoint": {"type": "string", "description": "C2SP signed note"},
+        "proof": {"type": "string", "description": "C2SP tlog-proof"},
+        "principal": {"type": "string"},
+        "signed_by": {"enum": ["pipeline", "service"]},
+    },
+}
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself, untyped there
+    target_class = "evidence.api.authentication.TokenAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A pipeline's or a person's token"}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
+    target_class = "evidence.api.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "Signed in; writes need CSRF"}
+
+
+def add_record_list(endpoints: list[Any]) -> list[Any]:
+    """`records` is a plain Django view for speed; its list is DRF's."""
+    from evidence.api.records import RecordList
+
+    return [*endpoints, (_PREFIX + "records", "^api/v1/records$", "GET", RecordList.as_view())]
+
+
+def describe_the_rest(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """POST records, and the shape of every error."""
+    schemas = result["components"].setdefault("schemas", {})
+    schemas |= {"Problem": PROBLEM, "RecordIn": RECORD, "Receipt": RECEIPT}
+    result["paths"][_PREFIX + "records"]["post"] = _post_records()
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["responses"]["default"] = {"description": "A problem (RFC 9457)", "content": problem}
+    return result
+
+
+def _post_records() -> dict[str, Any]:
+    named = [
+        ("query", "release", "With an envelope: the release it belongs to"),
+        ("query", "system", "With an envelope of a kind without a release"),
+        ("query", "occurred_at", "With an envelope: when it happened, RFC 3339 with offset"),
+        ("header", "Idempotency-Key", "1 to 255 visible ASCII characters: a retry gets the first answer"),
+    ]
+    receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
+    return {
+        "operationId": "records_create",
+        "tags": ["records"],
+        "description": "Record evidence: plain JSON that the service signs, or a DSSE envelope that you signed. "
+        "The answer is the receipt: the record is durable, included and covered by a signed checkpoint.",
+        "parameters": [
+            {"in": place, "name": name, "description": text, "schema": {"type": "string"}}
+            for place, name, text in named
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/RecordIn"}},
+                "application/vnd.dsse.envelope.v1+json": {"schema": {"type": "object"}},
+            },
+        },
+        "security": [{"bearer": []}],
+        "responses": {"201": {"description": "The receipt", "content": receipt}},
+    }
