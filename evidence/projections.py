@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from django.db import models
 
 from evidence.kinds import load as load_kinds
+from evidence.ledger import reader
 from evidence.ledger.draft import Recorded
 from evidence.models import Approval, Hold, HoldItem, Record, Release, System
 from evidence.tlog.canonical import canonical
@@ -53,10 +54,15 @@ def project(records: Sequence[Recorded]) -> None:
     """Write the rows of records that follow each other in the log, in their order."""
     Record.objects.bulk_create([record_row(record) for record in records])
     for record in records:
-        for entry in _REGISTERED:
-            if record.leaf.kind.startswith(entry.prefix):
-                entry.project(record)
+        if record.part_of is None:
+            _project_one(record)
     _join_standing_holds(records)
+
+
+def _project_one(record: Recorded) -> None:
+    for entry in _REGISTERED:
+        if record.leaf.kind.startswith(entry.prefix):
+            entry.project(record)
 
 
 def forget(index: int, kind: str) -> None:
@@ -173,6 +179,20 @@ def _approval(record: Recorded) -> None:
         comment=body.get("comment", ""),
         at=record.leaf.at,
     )
+
+
+#: Entries that are read at once when an import is shown.
+_CHUNK = 1000
+
+
+@projection("import.completed")
+def _imported(record: Recorded) -> None:
+    """All records of an import become visible together; what was disposed of since stays away."""
+    body = record.body
+    for start in range(body.get("first", 0), body.get("last", -1) + 1, _CHUNK):
+        for stored in reader.read(start, min(start + _CHUNK, body["last"] + 1)):
+            if stored.envelope is not None and stored.recorded.part_of == body["import"]:
+                _project_one(stored.recorded)
 
 
 @projection("record.withdrawn")

@@ -16,14 +16,14 @@ from django.db import connection
 
 from config.errors import ProoftrailError, UnavailableError
 from evidence.ledger import store
-from evidence.ledger.draft import Draft, Placed
+from evidence.ledger.draft import Draft, Outcome, Placed
 
 #: Records that wait longer than this answer 503; the retry's key settles whether they were written.
 PATIENCE_SECONDS = 30
 #: The most records that share a transaction: keeps a batch, and so every answer in it, short.
 MAX_GROUP = 256
 
-_Item = tuple[Draft, "Future[store.Outcome]"]
+_Item = tuple[Draft, "Future[Outcome]"]
 _lock = threading.Lock()
 _grouped = False
 _thread: "_Appender | None" = None
@@ -46,7 +46,7 @@ def append(draft: Draft) -> Placed:
     return outcome
 
 
-def append_all(drafts: Sequence[Draft]) -> list[store.Outcome]:
+def append_all(drafts: Sequence[Draft]) -> list[Outcome]:
     """Write several records in order; for each its place, or the error that refused it alone."""
     # Inside a caller's transaction (the admin opens one) the write must not wait for, or vanish with, that one.
     if _grouped or connection.in_atomic_block:
@@ -64,9 +64,9 @@ def stop() -> None:
         thread.join(PATIENCE_SECONDS)
 
 
-def _through_thread(drafts: Sequence[Draft]) -> list[store.Outcome]:
+def _through_thread(drafts: Sequence[Draft]) -> list[Outcome]:
     thread = _running()
-    futures: list[Future[store.Outcome]] = [Future() for _ in drafts]
+    futures: list[Future[Outcome]] = [Future() for _ in drafts]
     for item in zip(drafts, futures, strict=True):
         thread.inbox.put(item)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
+from config.errors import ProoftrailError
 from evidence.keys import record_key, record_key_id
 from evidence.kinds import Kind
 from evidence.kinds import load as load_kinds
@@ -155,6 +156,12 @@ class Recorded:
         release: str | None = self.context["release"]
         return release
 
+    @property
+    def part_of(self) -> str | None:
+        """The import that this record belongs to: tables show it when that is complete."""
+        part: str | None = self.context.get("claims", {}).get("import")
+        return part
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -190,3 +197,7 @@ class Placed:
     def body(self) -> dict[str, Any]:
         """The predicate that was recorded; on a replay, that of the first answer."""
         return parse_statement(parse_envelope(self.envelope).payload).predicate
+
+
+#: What becomes of a draft: its place, or why it was refused.
+Outcome = Placed | ProoftrailError

@@ -18,16 +18,14 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.utils import InternalError
 
 from config.errors import (
-    ForbiddenError,
-    GoneError,
     InvalidError,
     ProoftrailError,
     UnavailableError,
 )
 from evidence import projections, retention
 from evidence.keys import log_signer
-from evidence.ledger import reader
-from evidence.ledger.draft import Draft, Placed, Recorded
+from evidence.ledger import reader, settling
+from evidence.ledger.draft import Draft, Outcome, Placed, Recorded
 from evidence.models import Idempotency as IdempotencyRow
 from evidence.models import Note, Payload, Tile
 from evidence.tlog.checkpoint import Checkpoint
@@ -43,7 +41,6 @@ PARTITION = 1_000_000
 #: The most rows that one transaction carries.
 MAX_BATCH = 10_000
 
-Outcome = Placed | ProoftrailError
 _local = threading.local()
 
 
@@ -119,9 +116,9 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
     replays: dict[int, int] = {}
     with transaction.atomic():
         batch = _lock_head()
-        _settle_keys(drafts, outcomes, replays)
-        again = _repeated_in_batch(drafts, outcomes, replays)
-        _recheck_credentials(drafts, batch.at, outcomes, replays)
+        settling.settle_keys(drafts, outcomes, replays)
+        again = settling.repeated_in_batch(drafts, outcomes, replays)
+        settling.recheck_credentials(drafts, batch.at, outcomes, replays)
         for position, draft in enumerate(drafts):
             if position in outcomes or position in replays or position in again:
                 continue
@@ -178,88 +175,6 @@ def _lock_head() -> _Batch:
 def forget_seen_size() -> None:
     """Start over as a fresh process would: for a test that changes databases."""
     _local.seen = 0
-
-
-# -- 2. keys and credentials -----------------------------------------------------------------------------------------
-
-
-def _settle_keys(drafts: Sequence[Draft], outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
-    keyed = {
-        (draft.actor.principal, draft.idempotency.key_mac): None for draft in drafts if draft.idempotency is not None
-    }
-    if not keyed:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT principal, key_mac, request_mac, "index" FROM evidence_idempotency JOIN '
-            "unnest(%s::text[], %s::bytea[]) AS asked(p, k) ON principal = p AND key_mac = k",
-            [[principal for principal, _ in keyed], [mac for _, mac in keyed]],
-        )
-        found = {(row[0], bytes(row[1])): (row[2], row[3]) for row in cursor.fetchall()}
-    for position, draft in enumerate(drafts):
-        if draft.idempotency is None:
-            continue
-        match = found.get((draft.actor.principal, draft.idempotency.key_mac))
-        if match is None:
-            continue
-        request_mac, index = match
-        if request_mac is None:
-            outcomes[position] = GoneError(f"Record {index} was written for this key and has been disposed of.")
-        elif bytes(request_mac) != draft.idempotency.request_mac:
-            outcomes[position] = InvalidError(
-                "This Idempotency-Key was used for another request. Use a new key for a new record.",
-                code="idempotency_key_reused",
-            )
-        else:
-            replays[position] = index
-
-
-def _repeated_in_batch(drafts: Sequence[Draft], outcomes: dict[int, Outcome], replays: dict[int, int]) -> list[int]:
-    """Positions whose key appears earlier in the same batch: they are settled after it, as replays."""
-    seen: set[tuple[str, bytes]] = set()
-    again: list[int] = []
-    for position, draft in enumerate(drafts):
-        if draft.idempotency is None or position in outcomes or position in replays:
-            continue
-        key = (draft.actor.principal, draft.idempotency.key_mac)
-        if key in seen:
-            again.append(position)
-        seen.add(key)
-    return again
-
-
-def _recheck_credentials(
-    drafts: Sequence[Draft], at: datetime, outcomes: dict[int, Outcome], replays: dict[int, int]
-) -> None:
-    """Revocation is immediate: what authenticated or signed must still be valid inside the transaction."""
-    asked = [_credentials(draft) for draft in drafts]
-    if not any(asked):
-        return
-    ids = {kind: [value for one in asked for k, value in one if k == kind] for kind in ("token", "user", "key")}
-    with connection.cursor() as cursor:
-        cursor.execute(_VALID_CREDENTIALS, {**ids, "at": at})
-        valid = set(cursor.fetchall())
-    for position, wanted in enumerate(asked):
-        if not wanted <= valid:
-            replays.pop(position, None)
-            outcomes[position] = ForbiddenError(
-                "The token, account or key was revoked or has expired.", code="credential_revoked"
-            )
-
-
-_VALID_CREDENTIALS = """
-SELECT 'token', t.id FROM evidence_token t
-  LEFT JOIN evidence_user u ON u.id = t.user_id LEFT JOIN evidence_pipeline p ON p.id = t.pipeline_id
-  WHERE t.id = ANY(%(token)s) AND t.revoked_at IS NULL AND t.expires_at > %(at)s AND coalesce(u.is_active, p.is_active)
-UNION ALL SELECT 'user', uid FROM evidence_user WHERE uid = ANY(%(user)s) AND is_active
-UNION ALL SELECT 'key', key_id FROM evidence_pipelinekey
-  WHERE key_id = ANY(%(key)s) AND valid_from <= %(at)s AND (valid_until IS NULL OR valid_until > %(at)s)
-"""
-
-
-def _credentials(draft: Draft) -> set[tuple[str, str]]:
-    found = {draft.actor.credential} if draft.actor.credential is not None else set()
-    return found | ({("key", draft.key)} if draft.signed_by == "pipeline" else set())
 
 
 # -- 4. records --------------------------------------------------------------------------------------------------------
