@@ -103,10 +103,19 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         help_text="Since when the condition exists, at most 30 days back. Empty means now.",
     )
     until = MomentField(label="Expires", parse=parse_expiry, help_text=DATES)
+    #: An impatient second click sends the same one: it is the same request, not another.
+    once = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4, required=False)
 
     class Meta:
         model = SecurityException
         fields = ("title", "justification", "severity")
+
+    def idempotency(self, path: str) -> Idempotency | None:
+        """The form's own key; None where a client did not send it."""
+        if not self.cleaned_data["once"]:
+            return None
+        body = repr(sorted((name, str(value)) for name, value in self.cleaned_data.items()))
+        return Idempotency.of(str(self.cleaned_data["once"]), method="POST", path=path, body=body.encode())
 
     def application(self) -> Application:
         """What the form asks for."""

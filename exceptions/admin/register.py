@@ -66,7 +66,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     fieldsets = (
         (None, {"fields": ("title", "justification", ("severity", "answerable"), "covered")}),
         ("What it waives, and what stands instead", {"fields": ("waived", "control_lines", "concerns")}),
-        ("When", {"fields": (("starts", "until"),)}),
+        ("When", {"fields": (("starts", "until"), "once")}),
     )
     empty_title = "No exception here"
     empty_text = (
@@ -119,7 +119,9 @@ class SecurityExceptionAdmin(RoleAdmin):
         return form
 
     def save_model(self, request: HttpRequest, obj: SecurityException, form: Any, change: bool) -> None:
-        placed = lifecycle.request_exception(actor=actor(request), application=form.application())
+        placed = lifecycle.request_exception(
+            actor=actor(request), application=form.application(), idempotency=form.idempotency(request.path)
+        )
         obj.pk = placed.body["exception"]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
