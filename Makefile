@@ -1,5 +1,5 @@
 # Needs make and Python >= 3.11, nothing else. PORT, DATA_DIR and EXIT may be given: make demo EXIT=1 PORT=8123
-.PHONY: help demo run test lint fmt bench reset
+.PHONY: help demo run test lint fmt reset
 
 help:
 	@echo "make demo    everything from nothing, plays a scenario, serves until Ctrl-C (EXIT=1: ends after it)"
@@ -8,7 +8,6 @@ help:
 	@echo "make test    runs the tests"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make fmt     formats the code"
-	@echo "make bench   measures on a stack of its own"
 	@echo "PORT (8000) and DATA_DIR (.prooftrail, .prooftrail-demo) may be given."
 
 # The first Python that is new enough and can make environments; failing that one that is new enough (the
@@ -26,7 +25,7 @@ bootstrap = set -e; python=; \
 	fi; \
 	"$$python" -m config.stack.bootstrap
 
-demo run bench:
+demo run:
 	@$(bootstrap) run; exec .venv/bin/python -m config.stack $@
 
 reset:

@@ -1,4 +1,4 @@
-"""``python -m config.stack run|demo|bench|reset``: what ``make`` calls."""
+"""``python -m config.stack run|demo|reset``: what ``make`` calls."""
 
 import argparse
 import errno
@@ -13,8 +13,8 @@ from config.stack.reset import reset
 from config.stack.services import ROOT
 from config.stack.supervisor import Stack, Stopped, run_script, running
 
-REAL, BENCH = ".prooftrail", ".prooftrail-bench"
-_SCENARIO, _BENCHMARK = "tests.e2e.scenario", "tests.bench"
+REAL = ".prooftrail"
+_SCENARIO = "tests.e2e.scenario"
 #: A demonstration is watched: what takes minutes or days in real life happens within seconds.
 _SHORT_INTERVALS = {"REMINDER_INTERVAL": "2", "DISPOSITION_INTERVAL": "3", "OUTBOX_INTERVAL": "1"}
 #: The demonstration's own kinds and retention classes, as any company adds its own.
@@ -63,12 +63,6 @@ def demo(arguments: argparse.Namespace) -> int:
     return code
 
 
-def bench(arguments: argparse.Namespace) -> int:
-    """The benchmark on a stack in a folder of its own."""
-    with running(_data_dir(BENCH), port=arguments.port) as stack:
-        return run_script(stack, _BENCHMARK)
-
-
 def _introduce(stack: Stack) -> None:
     say(f"\nProoftrail is running at {stack.url}")
     say(f"  data, logs and settings: {stack.state.data_dir} (`. {stack.state.data_dir}/env` for commands)")
@@ -77,7 +71,7 @@ def _introduce(stack: Stack) -> None:
 
 def _reset(arguments: argparse.Namespace) -> int:
     given = os.environ.get("DATA_DIR")
-    candidates = [Path(given)] if given else [ROOT / name for name in (REAL, DEMO, BENCH)]
+    candidates = [Path(given)] if given else [ROOT / name for name in (REAL, DEMO)]
     return reset([folder.resolve() for folder in candidates], sure=arguments.yes)
 
 
@@ -88,7 +82,7 @@ def _data_dir(default: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m config.stack", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, action in (("run", run), ("demo", demo), ("bench", bench)):
+    for name, action in (("run", run), ("demo", demo)):
         command = commands.add_parser(name, help=action.__doc__)
         command.add_argument("--port", type=_port, default=os.environ.get("PORT") or "8000")
         command.add_argument("--exit", action="store_true", default=os.environ.get("EXIT", "") not in ("", "0"))
