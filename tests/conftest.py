@@ -61,6 +61,7 @@ class Clone:
 def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Clone]:
     from django.db import connections
 
+    _stop_appender()  # a test that loaded the web application left its process grouping commits
     clone = Clone(f"test_{uuid4().hex}", broker)
     postgres.ensure_database(engines.server(), clone.name, template=engines.template())
     at = connections.settings["default"]  # the dict from which every thread's connection is made

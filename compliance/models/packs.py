@@ -81,7 +81,7 @@ class Pack(models.Model):
             "stage": build.stage if build and self.state == self.REQUESTED else "",
             "from": self.period_from,
             "to": self.period_to,
-            "systems": [names.get(system, system) for system in self.systems],
+            "systems": sorted(names.get(system, system) for system in self.systems),
             "requested_at": self.requested_at,
             "checkpoint_size": self.checkpoint_size or (build.checkpoint_size if build else None),
             "s3_key": self.s3_key or None,

@@ -186,7 +186,11 @@ def _copy_wheel(site: Path, copy: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     for part in _WHEEL_PARTS:
         if (site / part).is_dir():
-            shutil.copytree(site / part, unfinished / part, symlinks=True)
+            try:
+                shutil.copytree(site / part, unfinished / part, symlinks=True)
+            except shutil.Error as error:  # one tuple (source, target, reason) for each file
+                last = error.args[0][-1][-1]
+                raise failure("Copying PostgreSQL's program", str(last), "See what stands in the way.") from error
     for path in (unfinished, *unfinished.rglob("*")):  # read by all: the folder above is its account's alone
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))

@@ -55,10 +55,10 @@ def append_all(drafts: Sequence[Draft]) -> list[Outcome]:
 
 
 def stop() -> None:
-    """End the thread and its connection, after what waits is written."""
-    global _thread
+    """End the thread and its connection, after what waits is written; the process no longer groups."""
+    global _grouped, _thread
     with _lock:
-        thread, _thread = _thread, None
+        thread, _thread, _grouped = _thread, None, False
     if thread is not None and thread.pid == os.getpid():
         thread.inbox.put(None)
         thread.join(PATIENCE_SECONDS)
