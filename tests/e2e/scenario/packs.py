@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.e2e.scenario import company
+from tests.e2e.scenario.objects import store_client
 from tests.e2e.scenario.stage import NotHeldError, Stage, expect, same, tick, wait_for
 
 
@@ -42,23 +41,16 @@ def step_6_pack(stage: Stage) -> None:
 
 def _verified(stage: Stage, path: Path) -> None:
     printed = stage.cli("verify", path, "--log-key", stage.state["log_key"])
-    steps = [line.strip() for line in printed.splitlines() if line.strip()]
-    print("".join(f"      {line}\n" for line in steps), end="", flush=True)
-    expect(len(steps) >= 11, "the pack verifies with the log key that was noted in step 1")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    print("".join(f"      {line}\n" for line in lines), end="", flush=True)
+    steps = [line for line in lines if line.startswith("✓ ")]
+    expect(
+        len(steps) >= 11 and lines[-1].endswith("verified"),
+        "the pack verifies with the log key that was noted in step 1",
+    )
     stage.remember(verification=steps)
     unknown = stage.cli("verify", path, fails=1)
     expect("consistent, signer unknown" in unknown, "without a key it is “consistent, signer unknown”, exit code 1")
-
-
-def _store() -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=os.environ["S3_ENDPOINT_URL"],
-        region_name=os.environ["S3_REGION"],
-        aws_access_key_id=os.environ["S3_ACCESS_KEY_ID"],
-        aws_secret_access_key=os.environ["S3_SECRET_ACCESS_KEY"],
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
-    )
 
 
 def _object(pack: dict[str, Any]) -> dict[str, str]:
@@ -66,7 +58,7 @@ def _object(pack: dict[str, Any]) -> dict[str, str]:
 
 
 def _locked(pack: dict[str, Any]) -> None:
-    lock = _store().get_object_retention(**_object(pack))["Retention"]
+    lock = store_client().get_object_retention(**_object(pack))["Retention"]
     until = lock["RetainUntilDate"]
     expect(
         lock["Mode"] == "COMPLIANCE" and until.isoformat()[:19] == pack["locked_until"][:19],
@@ -75,7 +67,7 @@ def _locked(pack: dict[str, Any]) -> None:
 
 
 def _not_deleted(pack: dict[str, Any]) -> None:
-    store = _store()
+    store = store_client()
     try:
         store.delete_object(**_object(pack))
     except ClientError as error:

@@ -136,7 +136,8 @@ class Stage:
         own = {"PROOFTRAIL_URL": self.url, "PROOFTRAIL_TOKEN": self.state["tokens"][who]} if who else {}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PROOFTRAIL_")}
         config = {"PROOFTRAIL_CONFIG": str(self.files / f"cli-{who or 'stranger'}"), "TERM": "dumb", "COLUMNS": "200"}
-        command = [Path(sys.executable).parent / "prooftrail", *arguments]
+        own_cli = Path(sys.executable).parent / "prooftrail"
+        command = [os.environ.get("CLI", own_cli), *arguments]
         return run(command, env=clean | own | config, code=fails or 0)
 
     def manage(self, *arguments: str, code: int = 0, **environment: str) -> str:
