@@ -1,6 +1,7 @@
 """RFC 9457 problem+json: one handler for every error that leaves the API."""
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -45,7 +46,9 @@ def body(*, status: int, code: str, title: str, detail: str, where: str | None =
 def describe(error: errors.ProoftrailError) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, document and headers of a domain error."""
     status, title = next(((s, t) for category, s, t in STATUS if isinstance(error, category)), (422, "Refused"))
-    status = STATUS_OF_CODE.get(error.code, status)
+    if error.code in STATUS_OF_CODE:
+        status = STATUS_OF_CODE[error.code]
+        title = HTTPStatus(status).phrase
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.UnavailableError) else {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
