@@ -65,6 +65,10 @@ def stop() -> None:
 
 
 def _through_thread(drafts: Sequence[Draft]) -> list[Outcome]:
+    if not connection.in_atomic_block:
+        # A waiting writer holds no connection: the pool is smaller than the number of writers, and the appender's
+        # own would not be left for it.
+        connection.close()
     thread = _running()
     futures: list[Future[Outcome]] = [Future() for _ in drafts]
     for item in zip(drafts, futures, strict=True):
