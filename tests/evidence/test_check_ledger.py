@@ -279,3 +279,13 @@ def test_it_names_a_record_whose_key_was_never_the_pipeline_s(ledger: Clone, sup
     assert check() == []
     superuser.execute("UPDATE evidence_pipelinekey SET public_key = sha256(public_key)")
     assert _found() == [("signature", f"entry {index}")]
+
+
+def test_it_says_that_a_kind_is_not_declared_here(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evidence import kinds
+
+    fewer = {name: kind for name, kind in kinds.load().by_name.items() if name != "approval"}
+    here = kinds.Kinds(by_name=fewer, by_predicate=kinds.load().by_predicate, revision="")
+    monkeypatch.setattr("evidence.ledger.check.run.load_kinds", lambda: here)
+    (found,) = check()
+    assert (found.what, found.detail.split(":")[0]) == ("kind", "approval is not declared here")

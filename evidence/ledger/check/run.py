@@ -21,6 +21,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Q
 
+from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.ledger.check.deviations import Deviation, Progress, Report
 from evidence.ledger.check.shadow import Shadows
@@ -64,6 +65,7 @@ class Check:
         self._signers = Signers()
         self.tree = Tree(self._deviates, self._signers)
         self._last_at: datetime | None = None
+        self._known = set(load_kinds().by_name)
 
     def run(self) -> None:
         with Shadows(self._deviates) as shadows:
@@ -166,6 +168,7 @@ class Check:
         if self._last_at is not None and leaf.at < self._last_at:
             self._deviates("leaf", where, "was received before the entry in front of it")
         self._last_at = leaf.at
+        self._know(leaf.kind, where)
         if payload[0] is None:
             return _Row(index, leaf_bytes, leaf)
         try:
@@ -173,6 +176,16 @@ class Check:
         except Exception as error:  # whatever bytes were put there, the check goes on
             self._deviates("payload", where, f"cannot be read: {error or type(error).__name__}")
             return _Row(index, leaf_bytes, leaf)
+
+    def _know(self, kind: str, where: str) -> None:
+        """Say once of each kind that is not declared here: its rows cannot be recomputed and seem to differ."""
+        if kind not in self._known:
+            self._known.add(kind)
+            self._deviates(
+                "kind",
+                where,
+                f"{kind} is not declared here: set PROOFTRAIL_DATA_PATHS as the service has it, check again",
+            )
 
     def _recorded(self, index: int, leaf: Leaf, salt: bytes, context: bytes, envelope: bytes, codec: int) -> Recorded:
         where = f"entry {index}"
