@@ -72,9 +72,7 @@ def test_it_requests_an_exception_through_the_form(cast: Cast, sign_in: Callable
     assert found.expires_at == datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
 
 
-def test_it_takes_an_impatient_second_click_for_the_same_request(
-    cast: Cast, sign_in: Callable[[User], Client]
-) -> None:
+def test_it_takes_an_impatient_second_click_for_the_same_request(cast: Cast, sign_in: Callable[[User], Client]) -> None:
     alice = sign_in(cast.alice)
     once = form_of(alice, BASE + "add/")
     first, second = (requested_through(alice, cast, **once) for _ in range(2))
