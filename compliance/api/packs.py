@@ -1,6 +1,6 @@
 """Evidence packs over HTTP: ask, look, download."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,11 +16,11 @@ from compliance.packs.requests import parse_boundary
 from compliance.packs.tasks import build_pack
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
-from evidence.api.actors import actor_of, idempotency_of
+from evidence.api.actors import actor_of, idempotency_of, principal_of
 from evidence.api.permissions import roles
 from evidence.api.receipts import answer
 from evidence.models import System
-from evidence.people import Principal, visible_systems
+from evidence.people import visible_systems
 
 PackOut = inline_serializer(
     "Pack",
@@ -45,11 +45,6 @@ PackOut = inline_serializer(
 PackWritten = inline_serializer("PackWritten", {"pack": PackOut, "receipt": serializers.DictField()})
 
 
-def principal(request: Request) -> Principal:
-    """Who asks: the permission class lets nobody in who is not known."""
-    return cast(Principal, request.user)
-
-
 def shown(packs: list[Pack]) -> list[dict[str, Any]]:
     """Packs as JSON; one query for the names of their systems."""
     ids = {system for pack in packs for system in pack.systems}
@@ -60,7 +55,10 @@ def shown(packs: list[Pack]) -> list[dict[str, Any]]:
 def find(request: Request, pack_id: str) -> Pack:
     """A pack that the principal may see. Raises MissingError ``pack_unknown``."""
     found = (
-        Pack.objects.in_systems(visible_systems(principal(request))).select_related("build").filter(pk=pack_id).first()
+        Pack.objects.in_systems(visible_systems(principal_of(request)))
+        .select_related("build")
+        .filter(pk=pack_id)
+        .first()
     )
     if found is None:
         raise MissingError(f"There is no pack {pack_id!r}.", code="pack_unknown")
@@ -83,7 +81,7 @@ class PackList(APIView):
     @extend_schema(operation_id="packs_list", responses=PackOut)
     def get(self, request: Request) -> Response:
         """Packs, newest first."""
-        found = Pack.objects.in_systems(visible_systems(principal(request))).select_related("build")
+        found = Pack.objects.in_systems(visible_systems(principal_of(request))).select_related("build")
         pages = CursorPagination()
         pages.ordering = "-requested_index"
         page = pages.paginate_queryset(found, request, view=self) or []
@@ -97,7 +95,7 @@ class PackList(APIView):
         given = asked.validated_data
         placed = requests.request_pack(
             actor=actor_of(request),
-            person=principal(request),
+            person=principal_of(request),
             start=parse_boundary(given["from"], "$.from"),
             end=parse_boundary(given["to"], "$.to", last=True),
             systems=given["systems"],
@@ -149,5 +147,5 @@ class PackDownload(APIView):
     def post(self, request: Request, pack_id: str) -> Response:
         """A link to the pack that works for five minutes. Who asked for it is recorded first."""
         pack = find(request, pack_id)
-        link = requests.download(pack, actor=actor_of(request), person=principal(request))
+        link = requests.download(pack, actor=actor_of(request), person=principal_of(request))
         return Response({"url": link.url, "expires_at": link.expires_at, "sha256": pack.sha256, "size": pack.size})

@@ -91,7 +91,6 @@ def test_it_never_gives_a_verdict_on_wrong_usage(prooftrail: Prooftrail, options
 
 
 def test_it_fails_what_only_looks_like_a_pack(prooftrail: Prooftrail) -> None:
-    pytest.importorskip("compliance.packs.verifier")
     Path("pack.zip").write_bytes(b"PK\x03\x04 and no more")
     outcome = prooftrail("verify", "pack.zip", "--log-key", VKEY)
     assert outcome.code == 1
