@@ -12,7 +12,7 @@ from compliance import holds
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
 from evidence.api.actors import actor_of, idempotency_of, person_of
-from evidence.api.permissions import roles
+from evidence.api.permissions import opens_to
 from evidence.api.receipts import answer
 from evidence.models import Hold, Record
 from evidence.people import display_names, visible_systems
@@ -45,7 +45,7 @@ class ReleaseIn(serializers.Serializer[Any]):
 
 
 class HoldList(APIView):
-    permission_classes = [roles(*holds.ROLES)]
+    permission_classes = [opens_to(*holds.ROLES)]
 
     @extend_schema(operation_id="holds_list", responses=HoldOut)
     def get(self, request: Request) -> Response:
@@ -80,7 +80,7 @@ class HoldList(APIView):
 
 
 class HoldRelease(APIView):
-    permission_classes = [roles(*holds.ROLES)]
+    permission_classes = [opens_to(*holds.ROLES)]
 
     @extend_schema(
         operation_id="holds_release",

@@ -17,7 +17,7 @@ from compliance.packs.tasks import build_pack
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
 from evidence.api.actors import actor_of, idempotency_of, principal_of
-from evidence.api.permissions import roles
+from evidence.api.permissions import opens_to
 from evidence.api.receipts import answer
 from evidence.models import System
 from evidence.people import visible_systems
@@ -66,7 +66,7 @@ def find(request: Request, pack_id: str) -> Pack:
 
 
 class PackList(APIView):
-    permission_classes = [roles(*requests.ROLES)]
+    permission_classes = [opens_to(*requests.ROLES)]
 
     @extend_schema_serializer(component_name="PackIn")
     class In(serializers.Serializer[Any]):
@@ -107,7 +107,7 @@ class PackList(APIView):
 
 
 class PackDetail(APIView):
-    permission_classes = [roles(*requests.ROLES)]
+    permission_classes = [opens_to(*requests.ROLES)]
 
     @extend_schema(operation_id="packs_retrieve", responses=PackOut)
     def get(self, request: Request, pack_id: str) -> Response:
@@ -116,7 +116,7 @@ class PackDetail(APIView):
 
 
 class PackRetry(APIView):
-    permission_classes = [roles(*requests.ROLES)]
+    permission_classes = [opens_to(*requests.ROLES)]
 
     @extend_schema(operation_id="packs_retry", request=None, responses={202: PackWritten})
     def post(self, request: Request, pack_id: str) -> Response:
@@ -129,7 +129,7 @@ class PackRetry(APIView):
 
 
 class PackDownload(APIView):
-    permission_classes = [roles(*requests.ROLES)]
+    permission_classes = [opens_to(*requests.ROLES)]
 
     @extend_schema(
         operation_id="packs_download",

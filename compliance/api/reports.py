@@ -16,7 +16,7 @@ from compliance.tasks import send_report
 from config.api.pagination import CursorPagination
 from config.errors import MissingError
 from evidence.api.actors import idempotency_of, person_of
-from evidence.api.permissions import roles
+from evidence.api.permissions import opens_to
 
 
 class ReportOut(serializers.ModelSerializer[Report]):
@@ -33,7 +33,7 @@ class ReportIn(serializers.Serializer[Any]):
 
 
 class ReportList(APIView):
-    permission_classes = [roles(*sending.ROLES)]
+    permission_classes = [opens_to(*sending.ROLES)]
 
     @extend_schema(operation_id="reports_list", responses=ReportOut(many=True))
     def get(self, request: Request) -> Response:
@@ -58,7 +58,7 @@ class ReportList(APIView):
 
 
 class ReportDetail(APIView):
-    permission_classes = [roles(*sending.ROLES)]
+    permission_classes = [opens_to(*sending.ROLES)]
 
     @extend_schema(operation_id="reports_retrieve", responses=ReportOut)
     def get(self, request: Request, report_id: str) -> Response:

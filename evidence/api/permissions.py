@@ -33,11 +33,6 @@ def opens_to(*roles: str, pipelines: bool = False) -> type[BasePermission]:
 INSIDE = ("liaison", "engineer", "approver", "captain", "executive")
 
 
-def roles(*names: str) -> type[BasePermission]:
-    """People with one of these roles."""
-    return opens_to(*names)
-
-
 PipelineOrPeople = opens_to(*INSIDE, pipelines=True)
 
 

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from config.api.pagination import CursorPagination
 from config.errors import ForbiddenError, InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of
-from evidence.api.permissions import INSIDE, PipelineOrPeople, roles
+from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.receipts import answer
 from evidence.ledger import Placed
 from evidence.models import Pipeline, User
@@ -46,7 +46,7 @@ class ReadersAndPeople(APIView):
     """Everybody inside and pipelines read; only people write (and `lifecycle` says who exactly)."""
 
     def get_permissions(self) -> list[Any]:
-        wanted: type[BasePermission] = PipelineOrPeople if self.request.method == "GET" else roles(*INSIDE)
+        wanted: type[BasePermission] = PipelineOrPeople if self.request.method == "GET" else opens_to(*INSIDE)
         return [wanted()]
 
 

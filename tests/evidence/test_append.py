@@ -153,3 +153,31 @@ def test_it_answers_410_for_a_key_whose_record_was_disposed_of():
     with pytest.raises(GoneError) as caught:
         append(decide(key="a"))
     assert caught.value.code == "record_disposed"
+
+
+def test_it_answers_503_when_the_database_goes_away_and_the_retry_settles_it(superuser):
+    from django.db import connection
+
+    def cut_off(index, at):
+        pid = connection.connection.info.backend_pid
+        superuser.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    append(decide("before"))
+    with pytest.raises(UnavailableError) as caught:
+        append(decide("a", key="k", apply=cut_off))
+    assert caught.value.code == "ledger_unavailable"
+    first = append(decide("a", key="k"))
+    again = append(decide("a", key="k"))
+    assert (first.index, first.replayed, again.replayed) == (1, False, True)
+    assert again.receipt() == first.receipt()
+    assert reader.size() == 2
+
+
+def test_it_refuses_a_revoked_key_within_the_transaction():
+    from dataclasses import replace
+
+    draft = replace(decide("signed"), signed_by="pipeline", key="0" * 64)
+    with pytest.raises(ForbiddenError) as caught:
+        append(draft)
+    assert caught.value.code == "credential_revoked"
+    assert reader.size() == 0

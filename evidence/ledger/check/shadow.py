@@ -44,13 +44,13 @@ class _Table:
         """What is compared: all columns of all rows. A hold's hold over what is gone since says nothing any more."""
         rows = f'{schema}."{self.name}" t'
         if self.model is not HoldItem:
-            return f"(SELECT {_quote(*self.columns)} FROM {rows})"  # noqa: S608
+            return f"(SELECT {_quote(*self.columns)} FROM {rows})"  # noqa: S608 -- names of our own tables
         gone = 'SELECT 1 FROM pg_temp.evidence_record r WHERE r."index" = t."index" AND r.disposed_by IS NOT NULL'
-        return f"(SELECT {_quote(*self.columns)} FROM {rows} WHERE NOT EXISTS ({gone}))"  # noqa: S608
+        return f"(SELECT {_quote(*self.columns)} FROM {rows} WHERE NOT EXISTS ({gone}))"  # noqa: S608 -- names of our own tables
 
     def differing(self, condition: str, parameters: Sequence[Any]) -> Iterator[tuple[Key, dict[str, tuple[Any, Any]]]]:
         """Keys that differ within `condition`; for each, columns with the ledger's value and the table's."""
-        ours, theirs = (f"SELECT * FROM {self.source(s)} x WHERE {condition}" for s in ("pg_temp", "public"))  # noqa: S608
+        ours, theirs = (f"SELECT * FROM {self.source(s)} x WHERE {condition}" for s in ("pg_temp", "public"))  # noqa: S608 -- names of our own tables
         sql = f"(({ours}) EXCEPT ({theirs}))"
         mirrored = f"(({theirs}) EXCEPT ({ours}))"
         found: dict[Key, list[Key | None]] = {}
@@ -91,7 +91,7 @@ class _Table:
         for schema in ("pg_temp", "public"):
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f'SELECT {columns} FROM {schema}."{self.name}" WHERE {condition}'  # noqa: S608
+                    f'SELECT {columns} FROM {schema}."{self.name}" WHERE {condition}'  # noqa: S608 -- names of our own tables
                     f" ORDER BY {columns} OFFSET {RANGE - 1} LIMIT 1",
                     parameters,
                 )
@@ -189,7 +189,7 @@ class Shadows:
     def _touched(self, table: _Table) -> list[Key]:
         with connection.cursor() as cursor:
             cursor.execute(
-                f'SELECT {_quote(*table.key)} FROM pg_temp."{table.name}"'  # noqa: S608
+                f'SELECT {_quote(*table.key)} FROM pg_temp."{table.name}"'  # noqa: S608 -- names of our own tables
                 " WHERE age(xmin) <= age(%s::text::xid)",
                 [str(self._before_last)],
             )
@@ -210,7 +210,7 @@ class Shadows:
         """Records whose payload is gone though nothing disposed of it, or is there though something did."""
         with connection.cursor() as cursor:
             cursor.execute(
-                'SELECT "index" FROM pg_temp.evidence_record r WHERE (disposed_by IS NULL) <>'  # noqa: S608
+                'SELECT "index" FROM pg_temp.evidence_record r WHERE (disposed_by IS NULL) <>'  # noqa: S608 -- names of our own tables
                 ' EXISTS (SELECT 1 FROM public.evidence_payload p WHERE p."index" = r."index")'
                 f" AND {condition} LIMIT {SUSPECTS}",
                 parameters,
