@@ -26,7 +26,8 @@ def five_things(stage: Stage) -> None:
         person = state["people"][who]
         name, role, _ = company.PEOPLE[who]
         print(f"  {number}. {stage.url}/  as {name} ({role})")
-        print(f"     login {person['email']}  password {person['password']}")
+        known = f"as printed at the first start ({stage.kept} has it)"
+        print(f"     login {person['email']}  password {known if state.get('shown') else person['password']}")
         print(f"     {click}: {see}")
     admin = os.environ.get("PROOFTRAIL_ADMIN_EMAIL", "")
     password = os.environ.get("PROOFTRAIL_ADMIN_PASSWORD") or "as it was printed at the first start"
@@ -35,3 +36,4 @@ def five_things(stage: Stage) -> None:
     print(
         "     add a pipeline, paste its curl line into a terminal: the page turns green on the first record", flush=True
     )
+    stage.remember(shown=True)  # passwords are printed once

@@ -67,13 +67,13 @@ class Stage:
     def enter(cls) -> "Stage":
         data_dir = Path(os.environ["DATA_DIR"])
         stage = cls(os.environ["PROOFTRAIL_URL"], data_dir)
-        if stage._file.exists():
-            stage.state = json.loads(stage._file.read_text())
+        if stage.kept.exists():
+            stage.state = json.loads(stage.kept.read_text())
         stage.files.mkdir(mode=0o700, exist_ok=True)
         return stage
 
     @property
-    def _file(self) -> Path:
+    def kept(self) -> Path:
         return self.data_dir / "demo.json"
 
     @property
@@ -83,8 +83,8 @@ class Stage:
 
     def remember(self, **values: Any) -> None:
         self.state |= values
-        self._file.touch(mode=0o600)
-        self._file.write_text(json.dumps(self.state, indent=1))
+        self.kept.touch(mode=0o600)
+        self.kept.write_text(json.dumps(self.state, indent=1))
 
     # -- HTTP --------------------------------------------------------------------------------------------------------
 
