@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections
 
 from evidence.keys import is_private_file
 
-#: Triggers that migration 0002 makes, by table; each must exist and be ENABLE ALWAYS.
+#: Triggers that the migrations make, by table; each must exist and be ENABLE ALWAYS.
 TRIGGERS = {
     "evidence_entry": {"entry_append_only", "entry_no_truncate", "entry_in_order"},
     "evidence_head": {"head_grows", "head_is_filled", "head_stays", "head_no_truncate"},
@@ -21,6 +21,12 @@ TRIGGERS = {
     "evidence_hold": {"hold_release", "hold_stays"},
     "evidence_holditem": {"holditem_stays"},
     "evidence_artifact": {"artifact_guard"},
+} | {
+    f"evidence_{table}": {"authority_changed"}
+    for table in (
+        *("token", "user", "user_systems", "pipeline", "pipeline_systems"),
+        *("pipelinekey", "system", "release", "signingkey"),
+    )
 }
 
 

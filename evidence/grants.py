@@ -5,6 +5,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 #: Tables with fewer rights than SELECT, INSERT, UPDATE, DELETE.
 NARROW = {
     "evidence_head": "SELECT, UPDATE",
+    "evidence_authority": "SELECT",
     "evidence_entry": "SELECT, INSERT",
     "evidence_note": "SELECT, INSERT",
     "evidence_tile": "SELECT, INSERT",

@@ -1,7 +1,7 @@
 """Rows of the evidence app. Ledger tables are guarded by the database itself (migration 0002)."""
 
 from evidence.models.artifacts import Artifact
-from evidence.models.ledger import Entry, Head, Idempotency, Note, Payload, SigningKey, Tile
+from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, SigningKey, Tile
 from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
 from evidence.models.records import Hold, HoldItem, Record
 from evidence.models.releases import Approval, Release
@@ -9,6 +9,7 @@ from evidence.models.releases import Approval, Release
 __all__ = [
     "Approval",
     "Artifact",
+    "Authority",
     "Entry",
     "Head",
     "Hold",

@@ -17,6 +17,16 @@ class Head(models.Model):
         db_table = "evidence_head"
 
 
+class Authority(models.Model):
+    """One row whose epoch grows with every change of rights, keys and release states (migration 0003)."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    epoch = models.BigIntegerField()
+
+    class Meta:
+        db_table = "evidence_authority"
+
+
 class Entry(models.Model):
     """One leaf. Partitioned by index; see migration 0002 for its table."""
 
@@ -65,6 +75,12 @@ class Tile(models.Model):
     level = models.SmallIntegerField()
     number = models.BigIntegerField()
     hashes = models.BinaryField()
+    #: RFC 6962 root of the 256 hashes, computed by the database: a partial tile one level up is made of these.
+    root = models.GeneratedField(
+        expression=models.Func(models.F("hashes"), function="evidence_tile_root"),
+        output_field=models.BinaryField(),
+        db_persist=True,
+    )
 
     class Meta:
         db_table = "evidence_tile"
