@@ -17,6 +17,8 @@ TRIGGERS = {
     "evidence_head": {"head_grows", "head_is_filled", "head_stays", "head_no_truncate"},
     "evidence_note": {"note_in_order", "note_append_only", "note_no_truncate"},
     "evidence_tile": {"tile_in_order", "tile_append_only", "tile_no_truncate"},
+    "evidence_anchor": {"anchor_in_order", "anchor_append_only", "anchor_no_truncate"},
+    "evidence_standing": {"standing_stays", "standing_no_truncate"},
     "evidence_payload": {"payload_guard", "payload_no_truncate"},
     "evidence_hold": {"hold_release", "hold_stays"},
     "evidence_holditem": {"holditem_stays"},

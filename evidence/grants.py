@@ -7,6 +7,8 @@ NARROW = {
     "evidence_head": "SELECT, UPDATE",
     "evidence_authority": "SELECT",
     "evidence_entry": "SELECT, INSERT",
+    "evidence_anchor": "SELECT, INSERT",
+    "evidence_standing": "SELECT, UPDATE",
     "evidence_note": "SELECT, INSERT",
     "evidence_tile": "SELECT, INSERT",
     "evidence_payload": "SELECT, INSERT, UPDATE (retain_until), DELETE",

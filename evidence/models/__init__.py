@@ -1,5 +1,6 @@
 """Rows of the evidence app. Ledger tables are guarded by the database itself (migration 0002)."""
 
+from evidence.models.anchors import Anchor, Standing
 from evidence.models.artifacts import Artifact
 from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, SigningKey, Tile
 from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
@@ -7,6 +8,7 @@ from evidence.models.records import Hold, HoldItem, Record
 from evidence.models.releases import Approval, Release
 
 __all__ = [
+    "Anchor",
     "Approval",
     "Artifact",
     "Authority",
@@ -23,6 +25,7 @@ __all__ = [
     "Release",
     "SignOff",
     "SigningKey",
+    "Standing",
     "System",
     "Tile",
     "Token",
