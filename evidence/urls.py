@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, log, records, releases, tokens
+from evidence.api import artifacts, log, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
@@ -17,6 +17,7 @@ urlpatterns = [
         r"^artifacts/(?P<sha256>[0-9a-f]{64})/confirm$", artifacts.ArtifactConfirm.as_view(), name="artifact-confirm"
     ),
     path("log/checkpoint", log.LogCheckpoint.as_view(), name="log-checkpoint"),
+    path("log/tile/<path:path>", tiles.LogTile.as_view(), name="log-tile"),
     path("log/keys", log.LogKeys.as_view(), name="log-keys"),
     path("log/consistency", log.LogConsistency.as_view(), name="log-consistency"),
     path("tokens", tokens.TokenList.as_view(), name="tokens"),

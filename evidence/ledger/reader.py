@@ -1,21 +1,23 @@
 """Reading the ledger: entries, payloads, nodes and proofs, from rows that never change."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import zstandard
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from config.errors import GoneError, MissingError
 from evidence.ledger.draft import Placed, Recorded
 from evidence.models import Entry, Head, Note, Payload, Tile
 from evidence.tlog.dsse import parse_envelope
 from evidence.tlog.leaf import Leaf, parse_leaf
-from evidence.tlog.merkle import consistency_proof, inclusion_proof, tree_root
+from evidence.tlog.merkle import HASH_SIZE, NodeReader, consistency_proof, inclusion_proof
 from evidence.tlog.statement import parse_statement
-from evidence.tlog.tiles import TILE, TileNodes
+from evidence.tlog.tiles import TILE, TileAddress, TileNodes, TilePlan
 from evidence.tlog.tlog_proof import format_proof
 
 MAX_ENVELOPE = 64 * 1024 * 1024
@@ -106,32 +108,81 @@ def leaf_hashes(start: int, end: int) -> list[bytes]:
 
 def tile(level: int, number: int, width: int) -> bytes:
     """The bytes of a tile, full (``width`` 256) or partial. Raises MissingError where the log does not reach."""
-    if width == TILE:
-        row = Tile.objects.filter(level=level, number=number).values_list("hashes", flat=True).first()
-        found = bytes(row) if row is not None else b""
-    elif level == 0:
-        found = b"".join(leaf_hashes(number * TILE, number * TILE + width))
-    else:
-        below = Tile.objects.filter(
-            level=level - 1, number__gte=number * TILE, number__lt=number * TILE + width
-        ).order_by("number")
-        found = b"".join(
-            tree_root([bytes(hashes)[i : i + 32] for i in range(0, TILE * 32, 32)])
-            for hashes in below.values_list("hashes", flat=True)
-        )
-    if len(found) != width * 32:
-        raise MissingError(f"Tile {level}/{number} is not that wide yet.", code="tile_unknown")
+    address = TileAddress(level, number, width)
+    return tiles([address])[address]
+
+
+def tiles(addresses: Iterable[TileAddress]) -> dict[TileAddress, bytes]:
+    """Tiles, full or partial, in at most three queries. Raises MissingError where the log does not reach."""
+    wanted = list(addresses)
+    found = _full_tiles([address for address in wanted if address.width == TILE])
+    found |= _leaf_tiles([address for address in wanted if address.width < TILE and address.level == 0])
+    found |= _upper_tiles([address for address in wanted if address.width < TILE and address.level > 0])
+    for address in wanted:
+        if len(found.get(address, b"")) != address.width * HASH_SIZE:
+            raise MissingError(f"Tile {address.level}/{address.n} is not that wide yet.", code="tile_unknown")
     return found
+
+
+def bundle(number: int, width: int) -> list[bytes]:
+    """The leaves of an entry bundle. Raises MissingError where the log does not reach."""
+    span = Entry.objects.filter(index__gte=number * TILE, index__lt=number * TILE + width)
+    leaves = [bytes(leaf) for leaf in span.order_by("index").values_list("leaf", flat=True)]
+    if len(leaves) != width:
+        raise MissingError(f"Entry bundle {number} is not that wide yet.", code="tile_unknown")
+    return leaves
+
+
+def _full_tiles(addresses: Sequence[TileAddress]) -> dict[TileAddress, bytes]:
+    if not addresses:
+        return {}
+    rows = Tile.objects.filter(pk__in=[(address.level, address.n) for address in addresses])
+    return {
+        TileAddress(level, number, TILE): bytes(hashes)
+        for level, number, hashes in rows.values_list("level", "number", "hashes")
+    }
+
+
+def _leaf_tiles(addresses: Sequence[TileAddress]) -> dict[TileAddress, bytes]:
+    """Partial tiles of level 0 are leaf hashes. A proof needs one of them at most: the last."""
+    return {address: b"".join(leaf_hashes(address.n * TILE, address.n * TILE + address.width)) for address in addresses}
+
+
+def _upper_tiles(addresses: Sequence[TileAddress]) -> dict[TileAddress, bytes]:
+    """A partial tile further up is made of the roots of the full tiles below it."""
+    if not addresses:
+        return {}
+    ranges = [
+        Q(level=address.level - 1, number__gte=address.n * TILE, number__lt=address.n * TILE + address.width)
+        for address in addresses
+    ]
+    rows = Tile.objects.filter(reduce(or_, ranges)).order_by("level", "number").values_list("level", "number", "root")
+    roots: dict[tuple[int, int], bytes] = {(level, number): bytes(root) for level, number, root in rows}
+    return {
+        address: b"".join(
+            roots.get((address.level - 1, number), b"")
+            for number in range(address.n * TILE, address.n * TILE + address.width)
+        )
+        for address in addresses
+    }
 
 
 def inclusion(index: int, tree_size: int) -> list[bytes]:
     """The inclusion proof of `index` in the tree of `tree_size` entries."""
-    return inclusion_proof(index, tree_size, TileNodes(tile, tree_size))
+    return _proof(tree_size, lambda node: inclusion_proof(index, tree_size, node))
 
 
 def consistency(old: int, new: int) -> list[bytes]:
     """The consistency proof between two sizes, 0 < old <= new."""
-    return consistency_proof(old, new, TileNodes(tile, new))
+    return _proof(new, lambda node: consistency_proof(old, new, node))
+
+
+def _proof(tree_size: int, prove: Callable[[NodeReader], list[bytes]]) -> list[bytes]:
+    """Find out which tiles the proof needs, two of a level at most; fetch them together; prove."""
+    plan = TilePlan(tree_size)
+    prove(plan)
+    fetched = tiles(plan.tiles)
+    return prove(TileNodes(lambda level, n, width: fetched[TileAddress(level, n, width)], tree_size))
 
 
 def note_for(index: int) -> Note:

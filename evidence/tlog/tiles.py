@@ -83,6 +83,12 @@ def partial_width(level: int, size: int) -> int:
     return (size >> (_HEIGHT * level)) % TILE
 
 
+def width_of(level: int, n: int, size: int) -> int:
+    """Width of tile ``n`` of ``level`` in a tree of ``size``: 256 where it is full."""
+    full = size >> (_HEIGHT * level) >> _HEIGHT
+    return TILE if n < full else partial_width(level, size) if n == full else 0
+
+
 def tile_widths(size: int) -> list[tuple[int, int]]:
     """For each level of a tree of ``size``: how many full tiles, and the width of the partial one or 0."""
     widths = []
@@ -114,6 +120,29 @@ def decode_bundle(data: bytes, count: int) -> list[bytes]:
     return entries
 
 
+def _place(level: int, index: int, size: int) -> tuple[int, int, int]:
+    """Where a node is found: number of its tile, its position in the row of that height, the height within the tile."""
+    if level < 0 or index < 0 or (index + 1) << level > size:
+        raise ProofError(f"node {index} of level {level} is outside a tree of size {size}")
+    height = level % _HEIGHT
+    n, offset = divmod(index << height, TILE)
+    return n, offset >> height, height
+
+
+class TilePlan:
+    """A node reader that reads nothing: it notes the tiles that a proof will need, so that they are fetched at once."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.tiles: dict[TileAddress, None] = {}
+
+    def __call__(self, level: int, index: int) -> bytes:
+        n, _, _ = _place(level, index, self._size)
+        tile_level = level // _HEIGHT
+        self.tiles[TileAddress(tile_level, n, width_of(tile_level, n, self._size))] = None
+        return bytes(HASH_SIZE)
+
+
 class TileNodes:
     """A node reader over the tiles of a tree of ``size`` leaves.
 
@@ -127,11 +156,8 @@ class TileNodes:
         self._tiles: OrderedDict[tuple[int, int], list[list[bytes]]] = OrderedDict()
 
     def __call__(self, level: int, index: int) -> bytes:
-        if level < 0 or index < 0 or (index + 1) << level > self._size:
-            raise ProofError(f"node {index} of level {level} is outside a tree of size {self._size}")
-        tile_level, height = divmod(level, _HEIGHT)
-        n, offset = divmod(index << height, TILE)
-        return self._rows(tile_level, n)[height][offset >> height]
+        n, offset, height = _place(level, index, self._size)
+        return self._rows(level // _HEIGHT, n)[height][offset]
 
     def _rows(self, level: int, n: int) -> list[list[bytes]]:
         """The hashes of a tile and the seven levels above them, as far as they are perfect."""
@@ -147,8 +173,7 @@ class TileNodes:
         return rows
 
     def _hashes(self, level: int, n: int) -> list[bytes]:
-        full = self._size >> (_HEIGHT * level) >> _HEIGHT
-        width = TILE if n < full else partial_width(level, self._size)
+        width = width_of(level, n, self._size)
         data = self._fetch(level, n, width)
         if len(data) != width * HASH_SIZE:
             raise MalformedError(f"{tile_path(level, n, width)} has {len(data)} bytes, not {width * HASH_SIZE}")
