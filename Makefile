@@ -1,14 +1,15 @@
 # Needs make and Python >= 3.11, nothing else. PORT, DATA_DIR and EXIT may be given: make demo EXIT=1 PORT=8123
-.PHONY: help demo run test lint fmt reset
+.PHONY: help demo run bench test lint fmt reset
 
 help:
 	@echo "make demo    everything from nothing, plays a scenario, serves until Ctrl-C (EXIT=1: ends after it)"
 	@echo "make run     the same stack without demonstration data"
 	@echo "make reset   asks, then removes all data"
+	@echo "make bench   measures everything in one table, about 20 minutes (QUICK=1: three; ONLY=single: one part)"
 	@echo "make test    runs the tests"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make fmt     formats the code"
-	@echo "PORT (8000) and DATA_DIR (.prooftrail, .prooftrail-demo) may be given."
+	@echo "PORT (8000) and DATA_DIR (.prooftrail, .prooftrail-demo, .prooftrail-bench) may be given."
 
 # The first Python that is new enough and can make environments; failing that one that is new enough (the
 # bootstrap then says what it lacks). A name on the path may be a wrapper that does not work: each is tried.
@@ -25,7 +26,7 @@ bootstrap = set -e; python=; \
 	fi; \
 	"$$python" -m config.stack.bootstrap
 
-demo run:
+demo run bench:
 	@$(bootstrap) run; exec .venv/bin/python -m config.stack $@
 
 reset:

@@ -1,4 +1,4 @@
-"""``python -m config.stack run|demo|reset``: what ``make`` calls."""
+"""``python -m config.stack run|demo|bench|reset``: what ``make`` calls."""
 
 import argparse
 import errno
@@ -14,7 +14,9 @@ from config.stack.services import ROOT
 from config.stack.supervisor import Stack, Stopped, run_script, running
 
 REAL = ".prooftrail"
+BENCH = ".prooftrail-bench"
 _SCENARIO = "tests.e2e.scenario"
+_MEASURES = "tests.bench"
 #: A demonstration is watched: what takes minutes or days in real life happens within seconds.
 _SHORT_INTERVALS = {"REMINDER_INTERVAL": "2", "DISPOSITION_INTERVAL": "3", "OUTBOX_INTERVAL": "1"}
 #: The demonstration's own kinds and retention classes, as any company adds its own.
@@ -63,6 +65,12 @@ def demo(arguments: argparse.Namespace) -> int:
     return code
 
 
+def bench(arguments: argparse.Namespace) -> int:
+    """The stack in a folder of its own, measured; ends when the table is printed (QUICK=1, ONLY=part)."""
+    with running(_data_dir(BENCH), port=arguments.port) as stack:
+        return run_script(stack, _MEASURES)
+
+
 def _introduce(stack: Stack) -> None:
     say(f"\nProoftrail is running at {stack.url}")
     say(f"  data, logs and settings: {stack.state.data_dir} (`. {stack.state.data_dir}/env` for commands)")
@@ -71,7 +79,7 @@ def _introduce(stack: Stack) -> None:
 
 def _reset(arguments: argparse.Namespace) -> int:
     given = os.environ.get("DATA_DIR")
-    candidates = [Path(given)] if given else [ROOT / name for name in (REAL, DEMO)]
+    candidates = [Path(given)] if given else [ROOT / name for name in (REAL, DEMO, BENCH)]
     return reset([folder.resolve() for folder in candidates], sure=arguments.yes)
 
 
@@ -82,7 +90,7 @@ def _data_dir(default: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m config.stack", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, action in (("run", run), ("demo", demo)):
+    for name, action in (("run", run), ("demo", demo), ("bench", bench)):
         command = commands.add_parser(name, help=action.__doc__)
         command.add_argument("--port", type=_port, default=os.environ.get("PORT") or "8000")
         command.add_argument("--exit", action="store_true", default=os.environ.get("EXIT", "") not in ("", "0"))
