@@ -4,11 +4,14 @@ Each app registers functions for its kinds. A projection reads and writes only t
 but the record, and takes its keys from it: run again over the ledger it must give the same rows.
 """
 
+import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db import models
+from django.db import connection, models
 
 from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
@@ -50,11 +53,23 @@ def tables() -> list[type[models.Model]]:
     return list(dict.fromkeys([Record, *(table for entry in _REGISTERED for table in entry.tables)]))
 
 
+@functools.cache
+def has_own(kind: str) -> bool:
+    """Whether records of this kind change tables besides the searchable one."""
+    return any(kind.startswith(entry.prefix) for entry in _REGISTERED)
+
+
 def project(records: Sequence[Recorded]) -> None:
     """Write the rows of records that follow each other in the log, in their order."""
-    Record.objects.bulk_create([record_row(record) for record in records])
+    with connection.cursor() as cursor:
+        cursor.execute(*searchable(records))
+    follow(records)
+
+
+def follow(records: Sequence[Recorded]) -> None:
+    """What comes after the searchable rows: each record's own tables, and standing holds."""
     for record in records:
-        if record.part_of is None:
+        if has_own(record.leaf.kind) and record.part_of is None:
             _project_one(record)
     _join_standing_holds(records)
 
@@ -72,23 +87,42 @@ def forget(index: int, kind: str) -> None:
             entry.forget(index)
 
 
-def record_row(record: Recorded) -> Record:
-    """The searchable row of a record."""
-    kind = load_kinds().by_name.get(record.leaf.kind)
+_SEARCHABLE = """
+INSERT INTO evidence_record
+  ("index", kind, at, occurred, principal, scope, release, subjects, outcome, facts, signed_by)
+SELECT i, k, a, o, p, s::text[], r, u::text[], c, f::jsonb, b
+FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
+  %s::text[], %s::text[], %s::text[], %s::text[]) AS t(i, k, a, o, p, s, r, u, c, f, b)
+"""
+
+
+def searchable(records: Sequence[Recorded]) -> tuple[str, list[list[Any]]]:
+    """The statement that inserts the searchable rows of records, with its parameters: a column each."""
+    return _SEARCHABLE, [list(column) for column in zip(*map(_searchable, records), strict=True)]
+
+
+def _searchable(record: Recorded) -> tuple[Any, ...]:
+    kind, leaf = load_kinds().by_name.get(record.leaf.kind), record.leaf
     subjects = [f"{alg}:{value}" for subject in record.statement.subjects for alg, value in subject.digest.items()]
-    return Record(
-        index=record.index,
-        kind=record.leaf.kind,
-        at=record.leaf.at,
-        occurred=record.leaf.occurred,
-        principal=record.leaf.by,
-        scope=list(record.leaf.scope),
-        release=record.release,
-        subjects=subjects[:1000],
-        outcome=kind.outcome_of(record.body) if kind else None,
-        facts=kind.facts_of(record.body) if kind else {},
-        signed_by=record.signed_by,
+    return (
+        record.index,
+        leaf.kind,
+        leaf.at,
+        leaf.occurred,
+        leaf.by,
+        _array(leaf.scope),
+        record.release,
+        _array(subjects[:1000]),
+        kind.outcome_of(record.body) if kind else None,
+        json.dumps(kind.facts_of(record.body)) if kind else "{}",
+        record.signed_by,
     )
+
+
+def _array(texts: Iterable[str]) -> str:
+    """PostgreSQL's spelling of an array of texts: rows of unequal length do not fit into one array of arrays."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def bare_row(index: int, leaf: Leaf) -> Record:

@@ -5,17 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from django.db.models import Q
 from django.utils import timezone
 
 from config.api.times import parse_time
-from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError
-from evidence import artifacts, kinds
+from config.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    MissingError,
+    ProoftrailError,
+    UnavailableError,
+)
+from evidence import artifacts, authority, kinds
+from evidence.authority import Facts
 from evidence.kinds import Kind
-from evidence.ledger import Actor, Draft, Idempotency, service_draft
-from evidence.models import Pipeline, PipelineKey, Record, Release, System, User
-from evidence.people import Principal, find_system, visible_systems
+from evidence.ledger import Actor, Draft, Idempotency, Placed, append, service_draft
+from evidence.ledger.draft import FactsChangedError, Remembered
+from evidence.models import Artifact, Pipeline, PipelineKey, Record, Release, System, User
+from evidence.people import Principal
 from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope, verify_envelope
 from evidence.tlog.errors import SignatureError
 from evidence.tlog.statement import Statement, parse_statement
@@ -35,19 +42,45 @@ class Incoming:
     occurred: datetime | None
 
 
+def record(prepare: Callable[[Facts], Draft]) -> Placed:
+    """Append what `prepare` makes from what this process remembers; once more from the tables where that has changed.
+
+    Raises what refused it.
+    """
+    facts = authority.remembered()
+    try:
+        return append(prepare(facts))
+    except ProoftrailError as refused:
+        if isinstance(refused, UnavailableError) and not isinstance(refused, FactsChangedError):
+            raise
+        # A refusal counts only if it follows from the rights of now.
+        if not isinstance(refused, FactsChangedError) and authority.epoch_now() == facts.epoch:
+            raise
+    return append(prepare(Facts()))
+
+
 def plain_draft(
-    data: Any, *, principal: Principal, actor: Actor, idempotency: Idempotency | None = None, writes: Iterable[str] = ()
+    data: Any,
+    *,
+    principal: Principal,
+    actor: Actor,
+    idempotency: Idempotency | None = None,
+    writes: Iterable[str] = (),
+    facts: Facts | None = None,
+    valid_until: datetime | None = None,
 ) -> Draft:
     """A draft from ``{kind, release?, system?, subject?, occurred_at?, body}``; the service signs it.
 
-    `writes` names reserved kinds that this caller may write. Raises InvalidError and its siblings.
+    `writes` names reserved kinds that this caller may write; `valid_until` is when its credential ends.
+    Raises InvalidError and its siblings.
     """
+    facts = facts or Facts()
     incoming = _parse_plain(data)
     if incoming.kind.name not in writes:
         _may_post(principal, incoming.kind)
-    place = _place(incoming, principal)
+    place = _place(incoming, principal, facts)
     subjects = incoming.subjects or _default_subjects(incoming)
-    files = artifacts.check_subjects(incoming.kind, _digests(subjects), incoming.body, place.systems)
+    files, remembered = _files(incoming, _digests(subjects), place.systems, facts, valid_until)
     return service_draft(
         incoming.kind.name,
         incoming.body,
@@ -59,7 +92,24 @@ def plain_draft(
         idempotency=idempotency,
         admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, incoming.kind),
+        remembered=remembered,
     )
+
+
+def _files(
+    incoming: Incoming, digests: Sequence[str], systems: Sequence[str], facts: Facts, valid_until: datetime | None
+) -> tuple[list[Artifact], Remembered | None]:
+    """The artifacts that a record names, and what it was prepared from.
+
+    From memory, whether subjects are files here is left to the batch, unless the kind wants files.
+    """
+    wants_files = incoming.kind.needs_artifact or incoming.kind.name == "deploy.manifest"
+    if facts.epoch is None or wants_files:
+        found = artifacts.check_subjects(incoming.kind, digests, incoming.body, systems)
+        unasked: tuple[tuple[str, str], ...] = ()
+    else:
+        found, unasked = [], tuple((system, digest) for system in systems for digest in digests)
+    return found, Remembered(facts.epoch, valid_until, unasked) if facts.epoch is not None else None
 
 
 def signed_draft(
@@ -71,8 +121,11 @@ def signed_draft(
     system: str | None = None,
     occurred_at: str | None = None,
     idempotency: Idempotency,
+    facts: Facts | None = None,
+    valid_until: datetime | None = None,
 ) -> Draft:
     """A draft from a DSSE envelope that the principal's own key signed; its bytes are kept as sent."""
+    facts = facts or Facts()
     envelope = parse_envelope(data)
     if envelope.payload_type != IN_TOTO:
         raise InvalidError(
@@ -81,7 +134,7 @@ def signed_draft(
     statement = parse_statement(envelope.payload)
     kind = kinds.load().for_predicate(statement.predicate_type)
     _may_post(principal, kind)
-    key_id = _verified_key(envelope, principal)
+    key = _verified_key(envelope, principal, facts)
     kind.validate(statement.predicate, statement.predicate_type)
     incoming = Incoming(
         kind=kind,
@@ -91,8 +144,9 @@ def signed_draft(
         system=system,
         occurred=parse_time(occurred_at, "occurred_at") if occurred_at is not None else None,
     )
-    place = _place(incoming, principal)
-    files = artifacts.check_subjects(kind, _digests(incoming.subjects), incoming.body, place.systems)
+    place = _place(incoming, principal, facts)
+    ends = min((end for end in (valid_until, key.valid_until) if end is not None), default=None)
+    files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, ends)
     return Draft(
         kind=kind,
         actor=actor,
@@ -102,11 +156,12 @@ def signed_draft(
         statement=statement,
         envelope=data,
         signed_by="pipeline",
-        key=key_id,
+        key=key.key_id,
         verification=_verification(statement, kind),
         idempotency=idempotency,
         admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, kind),
+        remembered=remembered,
     )
 
 
@@ -187,18 +242,15 @@ def _may_post(principal: Principal, kind: Kind) -> None:
         raise ForbiddenError(f"This {poster} may not post records of kind {kind.name}.", code="kind_not_allowed")
 
 
-def _verified_key(envelope: Envelope, principal: Principal) -> str:
+def _verified_key(envelope: Envelope, principal: Principal, facts: Facts) -> PipelineKey:
+    """The pipeline's key that signed. Raises ``key_unknown``, ``signature_invalid``."""
     now = timezone.now()
-    known = PipelineKey.objects.filter(
-        Q(valid_until=None) | Q(valid_until__gt=now),
-        pipeline=principal if isinstance(principal, Pipeline) else None,
-        valid_from__lte=now,
-    )
-    keys = {key.key_id: Ed25519PublicKey.from_public_bytes(bytes(key.public_key)) for key in known}
+    known = facts.keys(principal) if isinstance(principal, Pipeline) else []
+    valid = {key.key_id: (key, public) for key, public in known if key.is_valid(now)}
     try:
-        return verify_envelope(envelope, keys)
+        return valid[verify_envelope(envelope, {key_id: public for key_id, (_, public) in valid.items()})][0]
     except SignatureError as error:
-        if not any(signature.keyid in keys for signature in envelope.signatures):
+        if not any(signature.keyid in valid for signature in envelope.signatures):
             raise InvalidError(
                 "The envelope is signed by no key that is registered for this pipeline.", code="key_unknown"
             ) from None
@@ -227,45 +279,49 @@ def _all_of(*conditions: Admit | None) -> Admit | None:
     return admit
 
 
-def _place(incoming: Incoming, principal: Principal) -> _Place:
+def _place(incoming: Incoming, principal: Principal, facts: Facts) -> _Place:
     """Which systems and release a record belongs to, seen with the principal's eyes."""
     if incoming.kind.name == "release.opened":
-        return _new_release(incoming, principal)
-    allowed = visible_systems(principal)
+        return _new_release(incoming, principal, facts)
+    allowed = facts.systems(principal)
     if incoming.release is not None:
-        release = find_release(incoming.release, allowed)
+        release = _visible(facts.release(incoming.release), incoming.release, allowed)
         if release.state != "open":
             raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
-        return _Place([release.system_id], release.pk, _withdrawal(incoming, principal))
+        return _Place([release.system_id], release.pk, _withdrawal(incoming, principal, allowed))
     if incoming.kind.needs_release:
         raise InvalidError(
             f"A record of kind {incoming.kind.name} names its release.", code="release_required", where="$.release"
         )
     if incoming.system is not None:
-        return _Place([_allowed_system(incoming.system, allowed).pk], None, _withdrawal(incoming, principal))
-    return _Place(sorted(allowed or []), None, _withdrawal(incoming, principal))
+        system = _allowed_system(incoming.system, allowed, facts)
+        return _Place([system.pk], None, _withdrawal(incoming, principal, allowed))
+    return _Place(sorted(allowed or []), None, _withdrawal(incoming, principal, allowed))
 
 
-def _allowed_system(name: str, allowed: list[str] | None) -> System:
-    system = find_system(name)
-    if allowed is not None and system.pk not in allowed:
+def _allowed_system(name: str, allowed: list[str] | None, facts: Facts) -> System:
+    system = facts.system(name)
+    if system is None or (allowed is not None and system.pk not in allowed):
         raise MissingError(f"There is no system {name!r}.", code="system_unknown", where="$.system")
     return system
 
 
 def find_release(release_id: str, allowed: list[str] | None) -> Release:
     """A release among the allowed systems. Raises MissingError ``release_unknown``."""
-    release = Release.objects.in_systems(allowed).select_related("system").filter(pk=release_id).first()
-    if release is None:
+    return _visible(Release.objects.select_related("system").filter(pk=release_id).first(), release_id, allowed)
+
+
+def _visible(release: Release | None, release_id: str, allowed: list[str] | None) -> Release:
+    if release is None or (allowed is not None and release.system_id not in allowed):
         raise MissingError(f"There is no release {release_id!r}.", code="release_unknown", where="$.release")
     return release
 
 
-def _new_release(incoming: Incoming, principal: Principal) -> _Place:
+def _new_release(incoming: Incoming, principal: Principal, facts: Facts) -> _Place:
     if isinstance(principal, User) and not principal.has_role("captain", "engineer", "admin"):
         raise ForbiddenError("Releases are opened by captains, engineers and pipelines.", code="forbidden")
     incoming.kind.validate(incoming.body, incoming.kind.predicate_types[0])
-    system = _allowed_system(incoming.body["system"], visible_systems(principal))
+    system = _allowed_system(incoming.body["system"], facts.systems(principal), facts)
     release = f"{system.name}:{incoming.body['tag']}"
     window = incoming.body.get("window")
     if window and parse_time(window["from"], "$.body.window.from") >= parse_time(window["to"], "$.body.window.to"):
@@ -278,7 +334,7 @@ def _new_release(incoming: Incoming, principal: Principal) -> _Place:
     return _Place([system.pk], release, admit)
 
 
-def _withdrawal(incoming: Incoming, principal: Principal) -> Admit | None:
+def _withdrawal(incoming: Incoming, principal: Principal, allowed: list[str] | None) -> Admit | None:
     """For record.withdrawn: only one's own record, or any as a liaison, and none that the product wrote."""
     if incoming.kind.name != "record.withdrawn":
         return None
@@ -286,7 +342,7 @@ def _withdrawal(incoming: Incoming, principal: Principal) -> Admit | None:
     index = incoming.body["index"]
 
     def admit(_: datetime) -> None:
-        record = Record.objects.in_systems(visible_systems(principal)).filter(pk=index).first()
+        record = Record.objects.in_systems(allowed).filter(pk=index).first()
         if record is None:
             raise MissingError(f"There is no record {index}.", code="record_unknown", where="$.body.index")
         if kinds.load().named(record.kind).reserved:

@@ -81,10 +81,12 @@ def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) 
 
 
 def _stop_appender() -> None:
-    from evidence.ledger import appender, store
+    from evidence import authority
+    from evidence.ledger import appender, head
 
     appender.stop()
-    store.forget_seen_size()  # the next test's log starts over
+    authority.forget()
+    head.forget()  # the next test's log starts over
 
 
 @pytest.fixture

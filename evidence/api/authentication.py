@@ -10,6 +10,7 @@ from rest_framework import authentication as drf
 from rest_framework.request import Request
 
 from config.errors import InvalidError
+from evidence.authority import Facts
 from evidence.models import Token
 from evidence.people import Principal
 
@@ -21,15 +22,17 @@ def _refuse() -> InvalidError:
     )
 
 
-def resolve_token(text: str) -> Token:
+def resolve_token(text: str, facts: Facts | None = None) -> Token:
     """The usable token for ``pt_<id>_<secret>``. Raises InvalidError ``token_invalid`` (401)."""
     prefix, _, rest = text.partition("_")
     token_id, _, secret = rest.partition("_")
     if prefix != "pt" or not secret or len(text) > 200 or not text.isascii():
         raise _refuse()
-    token = Token.objects.usable(timezone.now()).select_related("user", "pipeline").filter(pk=token_id).first()
+    token = (facts or Facts()).token(token_id)
     presented = hashlib.sha256(secret.encode()).digest()
     if token is None or not hmac.compare_digest(presented, bytes(token.secret_hash)):
+        raise _refuse()
+    if not token.is_usable(timezone.now()):
         raise _refuse()
     return token
 

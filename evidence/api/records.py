@@ -23,8 +23,9 @@ from evidence.api import actors
 from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
+from evidence.authority import Facts
 from evidence.kinds import load as load_kinds
-from evidence.ledger import Idempotency, append, reader
+from evidence.ledger import Draft, Idempotency, reader
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
 from evidence.tlog import b64
@@ -61,33 +62,44 @@ def _post(request: HttpRequest) -> HttpResponse:
     text = bearer(request)
     if text is None:
         raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
-    token = resolve_token(text)
+    body = raw_body(request)
+    placed = records.record(lambda facts: _draft(request, text, body, facts))
+    headers = {"Location": f"/api/v1/records/{placed.index}"}
+    if placed.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return HttpResponse(placed.receipt(), content_type="application/json", status=201, headers=headers)
+
+
+def _draft(request: HttpRequest, text: str, body: bytes, facts: Facts) -> Draft:
+    token = resolve_token(text, facts)
     principal = principal_of(token)
     if not token_has_scope(token, "records:write"):
         raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
-    actor, idempotency = actors.actor(principal, token), actors.idempotency_of(request)
-    body = raw_body(request)
-    media_type = (request.content_type or "").lower()
+    idempotency, media_type = actors.idempotency_of(request), (request.content_type or "").lower()
+    actor = actors.actor(principal, token)
     if media_type == DSSE:
-        path = request.get_full_path()
-        draft = records.signed_draft(
+        own = Idempotency.of_envelope(method="POST", path=request.get_full_path(), body=body)
+        return records.signed_draft(
             body,
             principal=principal,
             actor=actor,
             release=request.GET.get("release"),
             system=request.GET.get("system"),
             occurred_at=request.GET.get("occurred_at"),
-            idempotency=idempotency or Idempotency.of_envelope(method="POST", path=path, body=body),
+            idempotency=idempotency or own,
+            facts=facts,
+            valid_until=token.expires_at,
         )
-    elif media_type == "application/json":
-        draft = records.plain_draft(parse_json(body), principal=principal, actor=actor, idempotency=idempotency)
-    else:
-        raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
-    placed = append(draft)
-    headers = {"Location": f"/api/v1/records/{placed.index}"}
-    if placed.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return HttpResponse(placed.receipt(), content_type="application/json", status=201, headers=headers)
+    if media_type == "application/json":
+        return records.plain_draft(
+            parse_json(body),
+            principal=principal,
+            actor=actor,
+            idempotency=idempotency,
+            facts=facts,
+            valid_until=token.expires_at,
+        )
+    raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
 
 
 def row(record: Record, names: dict[str, str]) -> dict[str, Any]:

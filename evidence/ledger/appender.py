@@ -8,9 +8,11 @@ It takes what waits, writes one batch and wakes its writers. Celery and commands
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from itertools import islice
 
 from django.db import connection
 
@@ -23,7 +25,8 @@ PATIENCE_SECONDS = 30
 #: The most records that share a transaction: keeps a batch, and so every answer in it, short.
 MAX_GROUP = 256
 
-_Item = tuple[Draft, "Future[Outcome]"]
+#: Drafts of one writer, which stay together and in order, and where their outcomes go.
+_Item = tuple[Sequence[Draft], "Future[list[Outcome]]"]
 _lock = threading.Lock()
 _grouped = False
 _thread: "_Appender | None" = None
@@ -48,10 +51,34 @@ def append(draft: Draft) -> Placed:
 
 def append_all(drafts: Sequence[Draft]) -> list[Outcome]:
     """Write several records in order; for each its place, or the error that refused it alone."""
+    return start(drafts)()
+
+
+def start(drafts: Sequence[Draft]) -> Callable[[], list[Outcome]]:
+    """Hand records over and return; calling the answer waits for their outcomes, in order."""
+    for draft in drafts:
+        _ = draft.sealed  # the writer computes what the lock should not wait for
     # Inside a caller's transaction (the admin opens one) the write must not wait for, or vanish with, that one.
-    if _grouped or connection.in_atomic_block:
-        return _through_thread(drafts)
-    return store.write(drafts)
+    if not _grouped and not connection.in_atomic_block:
+        return partial(store.write, drafts)
+    if not connection.in_atomic_block:
+        # A waiting writer holds no connection: the pool is smaller than the number of writers, and the appender's
+        # own would not be left for it.
+        connection.close()
+    future: Future[list[Outcome]] = Future()
+    _running().inbox.put((drafts, future))
+    return partial(_await, future)
+
+
+def _await(future: "Future[list[Outcome]]") -> list[Outcome]:
+    try:
+        return future.result(PATIENCE_SECONDS)
+    except FutureTimeoutError:
+        raise UnavailableError(
+            "The record was not confirmed in time. Send it again with the same Idempotency-Key: it is recorded once.",
+            code="ledger_busy",
+            retry_after=2,
+        ) from None
 
 
 def stop() -> None:
@@ -62,25 +89,6 @@ def stop() -> None:
     if thread is not None and thread.pid == os.getpid():
         thread.inbox.put(None)
         thread.join(PATIENCE_SECONDS)
-
-
-def _through_thread(drafts: Sequence[Draft]) -> list[Outcome]:
-    if not connection.in_atomic_block:
-        # A waiting writer holds no connection: the pool is smaller than the number of writers, and the appender's
-        # own would not be left for it.
-        connection.close()
-    thread = _running()
-    futures: list[Future[Outcome]] = [Future() for _ in drafts]
-    for item in zip(drafts, futures, strict=True):
-        thread.inbox.put(item)
-    try:
-        return [future.result(PATIENCE_SECONDS) for future in futures]
-    except FutureTimeoutError:
-        raise UnavailableError(
-            "The record was not confirmed in time. Send it again with the same Idempotency-Key: it is recorded once.",
-            code="ledger_busy",
-            retry_after=2,
-        ) from None
 
 
 def _running() -> "_Appender":
@@ -106,26 +114,27 @@ class _Appender(threading.Thread):
             connection.close()
 
     def _take(self) -> list[_Item] | None:
-        """Wait for one record and take all that came with it; None when told to stop."""
+        """Wait for one writer and take all that came with it; None when told to stop."""
         first = self.inbox.get()
         if first is None:
             return None
-        group = [first]
-        while len(group) < MAX_GROUP and not self.inbox.empty():
+        group, count = [first], len(first[0])
+        while count < MAX_GROUP and not self.inbox.empty():
             item = self.inbox.get()
             if item is None:
                 self.inbox.put(None)
                 break
             group.append(item)
+            count += len(item[0])
         return group
 
     def _write(self, group: list[_Item]) -> None:
         try:
-            outcomes = store.write([draft for draft, _ in group])
+            outcomes = iter(store.write([draft for drafts, _ in group for draft in drafts]))
         except BaseException as error:  # the writers must hear of it, whatever it is
             for _, future in group:
                 future.set_exception(error)
             connection.close()
             return
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            future.set_result(outcome)
+        for drafts, future in group:
+            future.set_result(list(islice(outcomes, len(drafts))))

@@ -1,21 +1,25 @@
 """What goes into the ledger and what comes out: a prepared record, and its place with proof."""
 
+import functools
 import hashlib
 import hmac
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import zstandard
 from django.conf import settings
 
-from config.errors import ProoftrailError
+from config.errors import ProoftrailError, UnavailableError
 from evidence.keys import record_key, record_key_id
 from evidence.kinds import Kind
 from evidence.kinds import load as load_kinds
+from evidence.models import Payload
 from evidence.tlog.canonical import canonical
 from evidence.tlog.dsse import parse_envelope, sign_envelope
-from evidence.tlog.leaf import Leaf, format_time
+from evidence.tlog.leaf import Leaf, format_time, payload_digest
 from evidence.tlog.receipt import Receipt
 from evidence.tlog.statement import Statement, build_statement, parse_statement
 
@@ -58,12 +62,42 @@ class Actor:
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
+class FactsChangedError(UnavailableError):
+    """What a draft was prepared from is no longer so: it is prepared again (`records.record`)."""
+
+    code = "facts_changed"
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a draft was prepared from without asking the database; its batch asks whether that still holds."""
+
+    epoch: int
+    #: When the token or key ends, whichever is first.
+    valid_until: datetime | None
+    #: (system id, SHA-256) of subjects that were not looked up as artifacts: if one is, the draft is prepared again.
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What the leaf commits to, and the envelope as it is stored."""
+
+    salt: bytes
+    members: Mapping[str, Any]
+    context: bytes
+    digest: str
+    stored: bytes
+    codec: int
+
+
 @dataclass(eq=False)
 class Draft:
     """A record ready to be appended: everything expensive is done, nothing is written yet.
 
     `admit(at)` runs under the head lock, after every earlier record of the batch is visible, and raises a
     ProoftrailError to refuse; `apply(index, at)` runs in the same transaction after the record's own projections.
+    Without `remembered` the credential of `actor` and the key are looked up in the batch's transaction.
     """
 
     kind: Kind
@@ -79,18 +113,30 @@ class Draft:
     idempotency: Idempotency | None = None
     admit: Callable[[datetime], None] | None = None
     apply: Callable[[int, datetime], None] | None = None
+    remembered: Remembered | None = None
 
-    def context(self) -> bytes:
-        return canonical(
-            {
-                "claims": dict(self.actor.claims),
-                "key": self.key,
-                "occurred": format_time(self.occurred) if self.occurred else None,
-                "principal": self.actor.principal,
-                "release": self.release,
-                "verification": dict(self.verification),
-            }
-        )
+    @functools.cached_property
+    def sealed(self) -> Sealed:
+        """Computed once, by the writer, before the head is locked."""
+        members = {
+            "claims": dict(self.actor.claims),
+            "key": self.key,
+            "occurred": format_time(self.occurred) if self.occurred else None,
+            "principal": self.actor.principal,
+            "release": self.release,
+            "verification": dict(self.verification),
+        }
+        salt, context = os.urandom(16), canonical(members)
+        stored, codec = _compress(self.envelope)
+        return Sealed(salt, members, context, payload_digest(salt, context, self.envelope), stored, codec)
+
+
+def _compress(envelope: bytes) -> tuple[bytes, int]:
+    """zstd where it saves a tenth or more (R4.7)."""
+    if len(envelope) < 512:
+        return envelope, Payload.RAW
+    packed = zstandard.compress(envelope, 3)
+    return (packed, Payload.ZSTD) if len(packed) < 0.9 * len(envelope) else (envelope, Payload.RAW)
 
 
 def service_draft(
@@ -105,6 +151,7 @@ def service_draft(
     idempotency: Idempotency | None = None,
     admit: Callable[[datetime], None] | None = None,
     apply: Callable[[int, datetime], None] | None = None,
+    remembered: Remembered | None = None,
 ) -> Draft:
     """Wrap and sign `body` as the service, for the principal that sent it.
 
@@ -134,6 +181,7 @@ def service_draft(
         idempotency=idempotency,
         admit=admit,
         apply=apply,
+        remembered=remembered,
     )
 
 

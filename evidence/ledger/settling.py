@@ -2,26 +2,34 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from config.errors import ForbiddenError, GoneError, InvalidError
-from evidence.ledger.draft import Draft, Outcome
+from config.errors import ForbiddenError, GoneError, InvalidError, ProoftrailError
+from evidence.ledger.draft import Draft, FactsChangedError, Outcome
+
+if TYPE_CHECKING:
+    from evidence.ledger.head import Start
 
 
-def settle_keys(drafts: Sequence[Draft], outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
-    keyed = {
-        (draft.actor.principal, draft.idempotency.key_mac): None for draft in drafts if draft.idempotency is not None
-    }
-    if not keyed:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT principal, key_mac, request_mac, "index" FROM evidence_idempotency JOIN '
-            "unnest(%s::text[], %s::bytea[]) AS asked(p, k) ON principal = p AND key_mac = k",
-            [[principal for principal, _ in keyed], [mac for _, mac in keyed]],
-        )
-        found = {(row[0], bytes(row[1])): (row[2], row[3]) for row in cursor.fetchall()}
+#: (principal, HMAC of a key) to (HMAC of its request, None once disposed of; index).
+Known = dict[tuple[str, bytes], tuple[bytes | None, int]]
+
+KEYS_SQL = (
+    'SELECT principal, key_mac, request_mac, "index" FROM evidence_idempotency JOIN '
+    "unnest(%s::text[], %b::bytea[]) AS asked(p, k) ON principal = p AND key_mac = k"
+)
+
+
+def asked_keys(drafts: Sequence[Draft]) -> tuple[list[str], list[bytes]]:
+    """Parameters of `KEYS_SQL`."""
+    keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
+    return [principal for principal, _ in keyed], [mac for _, mac in keyed]
+
+
+def settle_keys(drafts: Sequence[Draft], found: Known, outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
+    """Point each draft whose key is known to its record (`replays`), or refuse it (`outcomes`)."""
     for position, draft in enumerate(drafts):
         if draft.idempotency is None:
             continue
@@ -31,7 +39,7 @@ def settle_keys(drafts: Sequence[Draft], outcomes: dict[int, Outcome], replays: 
         request_mac, index = match
         if request_mac is None:
             outcomes[position] = GoneError(f"Record {index} was written for this key and has been disposed of.")
-        elif bytes(request_mac) != draft.idempotency.request_mac:
+        elif request_mac != draft.idempotency.request_mac:
             outcomes[position] = InvalidError(
                 "This Idempotency-Key was used for another request. Use a new key for a new record.",
                 code="idempotency_key_reused",
@@ -54,23 +62,38 @@ def repeated_in_batch(drafts: Sequence[Draft], outcomes: dict[int, Outcome], rep
     return again
 
 
-def recheck_credentials(
-    drafts: Sequence[Draft], at: datetime, outcomes: dict[int, Outcome], replays: dict[int, int]
-) -> None:
+def recheck(drafts: Sequence[Draft], start: "Start", outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
     """Revocation is immediate: what authenticated or signed must still be valid inside the transaction."""
     asked = [_credentials(draft) for draft in drafts]
-    if not any(asked):
-        return
+    valid = _valid_credentials(asked, start.at) if any(asked) else set()
+    for position, draft in enumerate(drafts):
+        refused = outdated(draft, start) if draft.remembered else None if asked[position] <= valid else _revoked()
+        if refused is not None:
+            replays.pop(position, None)
+            outcomes[position] = refused
+
+
+def _revoked() -> ForbiddenError:
+    return ForbiddenError("The token, account or key was revoked or has expired.", code="credential_revoked")
+
+
+def outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
+    """Why a draft that was prepared from what its process remembers does not count, or None."""
+    facts = draft.remembered
+    if facts is None:
+        return None
+    if facts.epoch != start.epoch or not start.files.isdisjoint(facts.files):
+        return FactsChangedError("Rights, keys or files changed while the record was prepared. Send it again.")
+    if facts.valid_until is not None and facts.valid_until <= start.at:
+        return _revoked()
+    return None
+
+
+def _valid_credentials(asked: Sequence[set[tuple[str, str]]], at: datetime) -> set[tuple[str, str]]:
     ids = {kind: [value for one in asked for k, value in one if k == kind] for kind in ("token", "user", "key")}
     with connection.cursor() as cursor:
         cursor.execute(_VALID_CREDENTIALS, {**ids, "at": at})
-        valid = set(cursor.fetchall())
-    for position, wanted in enumerate(asked):
-        if not wanted <= valid:
-            replays.pop(position, None)
-            outcomes[position] = ForbiddenError(
-                "The token, account or key was revoked or has expired.", code="credential_revoked"
-            )
+        return set(cursor.fetchall())
 
 
 _VALID_CREDENTIALS = """
@@ -84,5 +107,7 @@ UNION ALL SELECT 'key', key_id FROM evidence_pipelinekey
 
 
 def _credentials(draft: Draft) -> set[tuple[str, str]]:
+    if draft.remembered is not None:
+        return set()
     found = {draft.actor.credential} if draft.actor.credential is not None else set()
     return found | ({("key", draft.key)} if draft.signed_by == "pipeline" else set())

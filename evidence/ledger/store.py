@@ -1,73 +1,65 @@
 """One batch, one transaction: lock the head, settle, insert, prove, sign, commit (docs/ledger.md, "A write").
 
-1. lock the head row, read PostgreSQL's clock
-2. settle idempotency keys and recheck credentials, one statement each
-3. check that the stored frontier folds to the stored root
-4. admit each record; insert entries, payloads, projections; raise the head
+1. lock the head row, read PostgreSQL's clock, check that the stored frontier folds to the stored root
+2. settle idempotency keys and recheck credentials
+3. admit each record
+4. insert entries, payloads, what can be searched; raise the head
 5. insert new full tiles, sign the checkpoint, commit
+
+A batch of ordinary records takes two round trips: what 1 and 2 ask, and what 4 and 5 write, are pipelined. Records
+whose acceptance or tables hang on others (`admit`, `apply`, projections of their own) take theirs in between.
 """
 
-import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-import zstandard
+import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.utils import InternalError
 
-from config.errors import (
-    InvalidError,
-    ProoftrailError,
-    UnavailableError,
-)
-from evidence import projections, retention
-from evidence.keys import log_signer
-from evidence.ledger import reader, settling
-from evidence.ledger.draft import Draft, Outcome, Placed, Recorded
-from evidence.models import Idempotency as IdempotencyRow
-from evidence.models import Note, Payload, Tile
+from config.errors import InvalidError, ProoftrailError, UnavailableError
+from evidence import keys, projections
+from evidence.ledger import head, reader, settling
+from evidence.ledger.draft import Draft, Outcome, Placed
+from evidence.ledger.rows import NOTE, TILE, Row, Statement, statements
+from evidence.models import Tile
 from evidence.tlog.checkpoint import Checkpoint
-from evidence.tlog.leaf import Leaf, payload_digest
-from evidence.tlog.merkle import Frontier, leaf_hash, tree_root
+from evidence.tlog.leaf import Leaf
+from evidence.tlog.merkle import Growth, leaf_hash, tree_root
 from evidence.tlog.note import sign_note
-from evidence.tlog.tiles import TILE
+from evidence.tlog.tiles import TILE as TILE_WIDTH
 from evidence.tlog.tlog_proof import format_proof
 
-MAX_SKEW = timedelta(seconds=60)
 MAX_AHEAD = timedelta(minutes=5)
 PARTITION = 1_000_000
 #: The most rows that one transaction carries.
 MAX_BATCH = 10_000
 
-_local = threading.local()
-
-
-@dataclass
-class _Row:
-    """A record on its way in."""
-
-    draft: Draft
-    position: int
-    index: int
-    leaf: Leaf
-    leaf_bytes: bytes
-    salt: bytes
-    context: bytes
-
 
 @dataclass
 class _Batch:
-    frontier: Frontier
-    at: datetime
-    rows: list[_Row] = field(default_factory=list)
+    start: head.Start
+    rows: list[Row] = field(default_factory=list)
     #: Rows already inserted; what follows waits for the next flush.
     flushed: int = 0
+    #: Whether a record of this batch may have changed rights: then the epoch is asked again.
+    changed: bool = False
+
+    @property
+    def at(self) -> datetime:
+        return self.start.at
+
+    @property
+    def old_size(self) -> int:
+        return self.start.frontier.size
 
     @property
     def size(self) -> int:
-        return self.frontier.size + len(self.rows)
+        return self.old_size + len(self.rows)
+
+    def growth(self) -> Growth:
+        return self.start.frontier.extend([row.hash for row in self.rows])
 
 
 def write(drafts: Sequence[Draft]) -> list[Outcome]:
@@ -115,10 +107,10 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     replays: dict[int, int] = {}
     with transaction.atomic():
-        batch = _lock_head()
-        settling.settle_keys(drafts, outcomes, replays)
+        batch = _Batch(head.lock(drafts))
+        settling.settle_keys(drafts, batch.start.known, outcomes, replays)
         again = settling.repeated_in_batch(drafts, outcomes, replays)
-        settling.recheck_credentials(drafts, batch.at, outcomes, replays)
+        settling.recheck(drafts, batch.start, outcomes, replays)
         for position, draft in enumerate(drafts):
             if position in outcomes or position in replays or position in again:
                 continue
@@ -129,7 +121,7 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
                 _accept(batch, position, draft)
         if batch.rows:
             outcomes.update(_finish(batch))
-    _local.seen = batch.size
+    head.saw_size(batch.size)
     for position, index in replays.items():
         outcomes[position] = reader.replay(index)
     if again:
@@ -137,47 +129,7 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
     return [outcomes[position] for position in range(len(drafts))]
 
 
-# -- 1. the head ---------------------------------------------------------------------------------------------------
-
-
-def _lock_head() -> _Batch:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT size, root, frontier, last_at FROM evidence_head WHERE id = 1 FOR UPDATE")
-        size, root, frontier_bytes, last_at = cursor.fetchone()
-        cursor.execute("SELECT clock_timestamp()")
-        (database_now,) = cursor.fetchone()
-    process_now = datetime.now(UTC)
-    if abs(database_now - process_now) > MAX_SKEW or last_at - database_now > MAX_SKEW:
-        raise UnavailableError(
-            f"Clocks disagree: PostgreSQL says {database_now:%H:%M:%S}, this process {process_now:%H:%M:%S}, "
-            f"the last record {last_at:%H:%M:%S} UTC. Nothing is written until they are within 60 seconds.",
-            code="clock_skew",
-            retry_after=30,
-        )
-    if size < getattr(_local, "seen", 0):
-        raise UnavailableError(
-            f"The database holds {size} records, fewer than the {_local.seen} this process has seen: an older copy "
-            "was restored. Writes stay refused; see docs/operations.md.",
-            code="ledger_behind",
-            retry_after=60,
-        )
-    hashes = bytes(frontier_bytes)
-    frontier = Frontier(size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
-    if frontier.root() != bytes(root):
-        raise UnavailableError(
-            f"The stored root of size {size} does not follow from the stored frontier. Run manage.py check_ledger.",
-            code="ledger_inconsistent",
-            retry_after=60,
-        )
-    return _Batch(frontier=frontier, at=max(database_now, last_at))
-
-
-def forget_seen_size() -> None:
-    """Start over as a fresh process would: for a test that changes databases."""
-    _local.seen = 0
-
-
-# -- 4. records --------------------------------------------------------------------------------------------------------
+# -- 3. records --------------------------------------------------------------------------------------------------------
 
 
 def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
@@ -188,6 +140,10 @@ def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
             code="occurred_in_future",
             where="$.occurred_at",
         )
+    if batch.changed and draft.remembered is not None:
+        batch.start.epoch, batch.changed = head.epoch(), False
+        if (outdated := settling.outdated(draft, batch.start)) is not None:
+            return outdated
     if draft.admit is None:
         return None
     _flush(batch)
@@ -199,131 +155,113 @@ def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
 
 
 def _accept(batch: _Batch, position: int, draft: Draft) -> None:
-    salt, context = os.urandom(16), draft.context()
     leaf = Leaf(
         kind=draft.kind.name,
         at=batch.at,
         occurred=min(draft.occurred or batch.at, batch.at),
         by=draft.actor.principal,
         scope=draft.scope,
-        digest=payload_digest(salt, context, draft.envelope),
+        digest=draft.sealed.digest,
     )
-    batch.rows.append(_Row(draft, position, batch.size, leaf, leaf.encode(), salt, context))
+    leaf_bytes = leaf.encode()
+    batch.rows.append(Row(draft, position, batch.size, leaf, leaf_bytes, leaf_hash(leaf_bytes)))
     if draft.apply is not None:
         _flush(batch)
         draft.apply(batch.rows[-1].index, batch.at)
+        batch.changed = True
+
+
+# -- 4. rows -----------------------------------------------------------------------------------------------------------
 
 
 def _flush(batch: _Batch) -> None:
-    """Insert what waits: the head first, since entries may only lie below its size."""
+    """Insert what waits, and let projections of these records' own follow."""
     rows = batch.rows[batch.flushed :]
     if not rows:
         return
+    _run(statements(rows, _raised(batch), batch.at))
+    _project(batch, rows)
+
+
+def _raised(batch: _Batch) -> Growth:
+    """The tree with all rows, which from now on count as inserted; entries need a partition."""
+    first = batch.rows[batch.flushed].index
     batch.flushed = len(batch.rows)
-    growth = batch.frontier.extend([leaf_hash(row.leaf_bytes) for row in batch.rows])
-    if batch.size // PARTITION != rows[0].index // PARTITION:
+    if batch.size // PARTITION != first // PARTITION:
         with connection.cursor() as cursor:
             cursor.execute("SELECT evidence_ensure_partitions(%s)", [batch.size])
-    payloads = [_compress(row.draft.envelope) for row in rows]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE evidence_head SET size = %s, root = %s, frontier = %s, last_at = %s WHERE id = 1",
-            [batch.size, growth.root, b"".join(growth.frontier.hashes), batch.at],
-        )
-        cursor.execute(
-            'INSERT INTO evidence_entry ("index", leaf, leaf_hash)'
-            " SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])",
-            [
-                [row.index for row in rows],
-                [row.leaf_bytes for row in rows],
-                [leaf_hash(row.leaf_bytes) for row in rows],
-            ],
-        )
-        cursor.execute(
-            'INSERT INTO evidence_payload ("index", salt, context, envelope, codec, retention_class, retain_until)'
-            " SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::smallint[], %s::text[],"
-            " %s::timestamptz[])",
-            [
-                [row.index for row in rows],
-                [row.salt for row in rows],
-                [row.context for row in rows],
-                [envelope for envelope, _ in payloads],
-                [codec for _, codec in payloads],
-                [row.draft.kind.retention for row in rows],
-                [retention.retain_until(row.draft.kind.retention, row.leaf.at) for row in rows],
-            ],
-        )
-    IdempotencyRow.objects.bulk_create(
-        IdempotencyRow(
-            principal=row.draft.actor.principal,
-            key_mac=row.draft.idempotency.key_mac,
-            request_mac=row.draft.idempotency.request_mac,
-            index=row.index,
-        )
-        for row in rows
-        if row.draft.idempotency is not None
-    )
-    projections.project([_recorded(row) for row in rows])
+    return batch.growth()
 
 
-def _recorded(row: _Row) -> Recorded:
-    context = reader.parse_context(row.context)
-    return Recorded(row.index, row.leaf, row.draft.statement, context, row.draft.signed_by)
+def _project(batch: _Batch, rows: Sequence[Row]) -> None:
+    if batch.start.holds or any(projections.has_own(row.leaf.kind) for row in rows):
+        projections.follow([row.recorded for row in rows])
+        batch.changed = batch.start.holds = True
 
 
-def _compress(envelope: bytes) -> tuple[bytes, int]:
-    """zstd where it saves a tenth or more (R4.7)."""
-    if len(envelope) < 512:
-        return envelope, Payload.RAW
-    packed = zstandard.compress(envelope, 3)
-    return (packed, Payload.ZSTD) if len(packed) < 0.9 * len(envelope) else (envelope, Payload.RAW)
+def _run(wanted: Iterable[Statement], *, commit: bool = False) -> None:
+    """Run statements in one round trip; with `commit` the transaction's end travels with them."""
+    database = head.raw()
+    with connection.wrap_database_errors, database.pipeline():
+        for sql, parameters in wanted:
+            psycopg.Cursor(database).execute(sql, parameters, prepare=True)
+        if commit:
+            database.commit()
 
 
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
 
 
 def _finish(batch: _Batch) -> dict[int, Outcome]:
-    _flush(batch)
-    hashes = [leaf_hash(row.leaf_bytes) for row in batch.rows]
-    growth = batch.frontier.extend(hashes)
-    _insert_full_tiles(batch.frontier.size, batch.size)
-    signer = log_signer()
-    note = sign_note(Checkpoint(signer.name, batch.size, growth.root).text(), [signer])
-    Note.objects.create(size=batch.size, text=note)
-    return {
-        row.position: Placed(
-            index=row.index,
-            leaf=row.leaf_bytes,
-            salt=row.salt,
-            context=row.context,
-            envelope=row.draft.envelope,
-            checkpoint=note,
-            proof=format_proof(row.index, growth.inclusion_proof(row.index), note),
-            principal=row.draft.actor.principal,
-            signed_by=row.draft.signed_by,
-            at=row.leaf.at,
-        )
-        for row in batch.rows
-    }
+    rows = batch.rows[batch.flushed :]
+    if batch.start.holds or any(projections.has_own(row.leaf.kind) for row in rows):
+        _flush(batch)
+        rows = []
+    growth = _raised(batch) if rows else batch.growth()
+    note = _sign(batch, growth)
+    wanted = list(statements(rows, growth, batch.at)) if rows else []
+    wanted += [(TILE, tile) for tile in _full_tiles(batch)]
+    _run([*wanted, (NOTE, (batch.size, note))], commit=True)
+    return {row.position: _placed(row, growth, note) for row in batch.rows}
 
 
-def _insert_full_tiles(old_size: int, new_size: int) -> None:
-    level, span = 0, TILE
-    while new_size // span > old_size // span:
-        numbers = range(old_size // span, new_size // span)
-        Tile.objects.bulk_create(
-            Tile(level=level, number=number, hashes=_tile_hashes(level, number)) for number in numbers
-        )
-        level, span = level + 1, span * TILE
+def _sign(batch: _Batch, growth: Growth) -> str:
+    signers = [keys.log_signer()]
+    return sign_note(Checkpoint(signers[0].name, batch.size, growth.root).text(), signers)
 
 
-def _tile_hashes(level: int, number: int) -> bytes:
-    if level == 0:
-        return b"".join(reader.leaf_hashes(number * TILE, (number + 1) * TILE))
-    below = Tile.objects.filter(level=level - 1, number__gte=number * TILE, number__lt=(number + 1) * TILE)
-    return b"".join(tile_root(bytes(hashes)) for hashes in below.order_by("number").values_list("hashes", flat=True))
+def _placed(row: Row, growth: Growth, note: str) -> Placed:
+    return Placed(
+        index=row.index,
+        leaf=row.leaf_bytes,
+        salt=row.draft.sealed.salt,
+        context=row.draft.sealed.context,
+        envelope=row.draft.envelope,
+        checkpoint=note,
+        proof=format_proof(row.index, growth.inclusion_proof(row.index), note),
+        principal=row.draft.actor.principal,
+        signed_by=row.draft.signed_by,
+        at=row.leaf.at,
+    )
 
 
-def tile_root(hashes: bytes) -> bytes:
-    """The root of the perfect subtree that a full tile covers."""
-    return tree_root([hashes[i : i + 32] for i in range(0, len(hashes), 32)])
+def _full_tiles(batch: _Batch) -> list[tuple[int, int, bytes]]:
+    """(level, number, hashes) of each tile that this batch fills."""
+    found: list[tuple[int, int, bytes]] = []
+    first = batch.old_size // TILE_WIDTH * TILE_WIDTH
+    if batch.size // TILE_WIDTH == first // TILE_WIDTH:
+        return found
+    hashes = reader.leaf_hashes(first, batch.old_size) + [row.hash for row in batch.rows]
+    level, number = 0, first // TILE_WIDTH
+    while len(hashes) >= TILE_WIDTH:
+        full = [hashes[n : n + TILE_WIDTH] for n in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH)]
+        found += [(level, number + n, b"".join(tile)) for n, tile in enumerate(full)]
+        above = number // TILE_WIDTH * TILE_WIDTH
+        hashes = _roots(level, above, number) + [tree_root(tile) for tile in full]
+        level, number = level + 1, above // TILE_WIDTH
+    return found
+
+
+def _roots(level: int, start: int, end: int) -> list[bytes]:
+    rows = Tile.objects.filter(level=level, number__gte=start, number__lt=end).order_by("number")
+    return [bytes(root) for root in rows.values_list("root", flat=True)]

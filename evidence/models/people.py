@@ -2,7 +2,7 @@
 
 import secrets
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
@@ -157,11 +157,9 @@ class PipelineKey(models.Model):
     def __str__(self) -> str:
         return self.key_id[:16]
 
-
-class TokenQuerySet(models.QuerySet["Token"]):
-    def usable(self, now: datetime) -> Self:
-        """Tokens that authenticate at `now`."""
-        return self.filter(Q(user__is_active=True) | Q(pipeline__is_active=True), revoked_at=None, expires_at__gt=now)
+    def is_valid(self, now: datetime) -> bool:
+        """Whether signatures count at `now`."""
+        return self.valid_from <= now and (self.valid_until is None or self.valid_until > now)
 
 
 class Token(models.Model):
@@ -177,8 +175,6 @@ class Token(models.Model):
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
 
-    objects = TokenQuerySet.as_manager()
-
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -189,3 +185,8 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"pt_{self.id}_…"
+
+    def is_usable(self, now: datetime) -> bool:
+        """Whether it authenticates at `now`."""
+        owner = self.user or self.pipeline
+        return self.revoked_at is None and self.expires_at > now and owner is not None and owner.is_active

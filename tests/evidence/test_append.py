@@ -110,7 +110,7 @@ def test_it_takes_nothing_of_a_record_whose_transaction_part_refuses():
 def test_it_stops_when_clocks_disagree(monkeypatch):
     from datetime import UTC, datetime, timedelta
 
-    from evidence.ledger import store
+    from evidence.ledger import head
 
     class Ahead(datetime):
         @classmethod
@@ -118,7 +118,7 @@ def test_it_stops_when_clocks_disagree(monkeypatch):
             return datetime.now(UTC) + timedelta(seconds=61)
 
     append(decide("before"))
-    monkeypatch.setattr(store, "datetime", Ahead)
+    monkeypatch.setattr(head, "datetime", Ahead)
     with pytest.raises(UnavailableError) as caught:
         append(decide("after"))
     assert caught.value.code == "clock_skew"
@@ -126,10 +126,10 @@ def test_it_stops_when_clocks_disagree(monkeypatch):
 
 
 def test_it_refuses_to_write_to_an_older_copy():
-    from evidence.ledger import store
+    from evidence.ledger import head
 
     append(decide("a"))
-    store._local.seen = 5
+    head.saw_size(5)
     with pytest.raises(UnavailableError) as caught:
         append(decide("b"))
     assert caught.value.code == "ledger_behind"
