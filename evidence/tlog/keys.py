@@ -1,5 +1,6 @@
 """Ed25519 keys as PEM (PKCS #8 and SubjectPublicKeyInfo) and their digests."""
 
+import re
 from hashlib import sha256
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -7,6 +8,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from evidence.tlog.errors import MalformedError
+
+_PRIVATE_BLOCK = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 
 
 def generate() -> Ed25519PrivateKey:
@@ -22,6 +25,14 @@ def load_private(pem: bytes) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise MalformedError("a private key, but not an Ed25519 one")
     return key
+
+
+def load_privates(pem: bytes) -> list[Ed25519PrivateKey]:
+    """Every key of a text with one or more PEM blocks, in their order."""
+    blocks = _PRIVATE_BLOCK.findall(pem)
+    if not blocks:
+        raise MalformedError("holds no unencrypted private key in PEM")
+    return [load_private(block) for block in blocks]
 
 
 def dump_private(key: Ed25519PrivateKey) -> bytes:
