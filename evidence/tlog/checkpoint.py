@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from evidence.tlog import b64
 from evidence.tlog.errors import MalformedError, SignatureError
 from evidence.tlog.merkle import HASH_SIZE
-from evidence.tlog.note import Verifier, check_name, open_note
+from evidence.tlog.note import Verifier, check_name, open_note, parse_note
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -44,13 +44,47 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], parse_decimal(lines[1]), b64.decode(lines[2]))
 
 
+@dataclass(frozen=True)
+class LogKey(Verifier):
+    """A log's verifier key with the tree sizes it signs for; ``to_size`` None while it is in force."""
+
+    from_size: int = 0
+    to_size: int | None = None
+
+    def counts_at(self, size: int) -> bool:
+        return self.from_size <= size and (self.to_size is None or size <= self.to_size)
+
+    def sizes(self) -> str:
+        """In words, for messages."""
+        return f"from {self.from_size} on" if self.to_size is None else f"{self.from_size} to {self.to_size}"
+
+
 def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
     """The checkpoint, once a trusted key of that name signed it.
 
-    A key speaks for its own log alone: verifiers whose name is not the origin do not count.
+    A key speaks for its own log alone: verifiers whose name is not the origin do not count. Neither does a `LogKey`
+    for a size that is not its own: a line of a retired key under a later checkpoint is passed over like an unknown one.
     """
-    opened = open_note(note, verifiers)
-    checkpoint = parse_checkpoint(opened.text)
+    checkpoint = parse_checkpoint(parse_note(note).text)
+    counting = [key for key in verifiers if not isinstance(key, LogKey) or key.counts_at(checkpoint.size)]
+    try:
+        opened = open_note(note, counting)
+    except SignatureError as error:
+        raise _named(note, checkpoint, [key for key in verifiers if key not in counting]) or error from None
     if all(signer.name != checkpoint.origin for signer in opened.signers):
         raise SignatureError(f"the checkpoint of {checkpoint.origin} is signed by no key of that name")
     return checkpoint
+
+
+def _named(note: str, checkpoint: Checkpoint, others: Sequence[Verifier]) -> SignatureError | None:
+    """What to say of a note that only a key of other sizes signed."""
+    parsed = parse_note(note)
+    for key in others:
+        for line in parsed.signatures:
+            named = (line.name, line.key_id) == (key.name, key.key_id)
+            if isinstance(key, LogKey) and named and key.verifies(parsed.text, line.signature):
+                return SignatureError(
+                    f"only the key {key.name} ({key.key_id}) signed size {checkpoint.size}, and it signs for sizes "
+                    f"{key.sizes()}"
+                )
+    return None
