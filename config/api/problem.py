@@ -1,10 +1,12 @@
 """RFC 9457 problem+json: one handler for every error that leaves the API."""
 
 import logging
+import sys
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -137,7 +139,15 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Django's handler500: no detail leaves the server."""
+    """Django's handler500: no detail leaves the server. A database that is away for a moment is no fault of ours."""
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        return respond(
+            errors.UnavailableError(
+                "The database does not answer. Send the request again with the same Idempotency-Key.",
+                code="database_unavailable",
+                retry_after=2,
+            )
+        )
     document = body(
         status=500,
         code="internal_error",
