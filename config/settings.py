@@ -214,6 +214,11 @@ S3_BUCKET = env.str("S3_BUCKET", "prooftrail")
 S3_REGION = env.str("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env.str("S3_ACCESS_KEY_ID", "")
 S3_SECRET_ACCESS_KEY = env.str("S3_SECRET_ACCESS_KEY", "")
+#: Checkpoints and tiles outside the database (docs/ledger.md, "Anchors"); only the worker needs the credentials.
+S3_ANCHOR_BUCKET = env.str("S3_ANCHOR_BUCKET", "")
+S3_ANCHOR_PREFIX = env.str("S3_ANCHOR_PREFIX", "")
+S3_ANCHOR_ACCESS_KEY_ID = env.str("S3_ANCHOR_ACCESS_KEY_ID", "")
+S3_ANCHOR_SECRET_ACCESS_KEY = env.str("S3_ANCHOR_SECRET_ACCESS_KEY", "")
 MAX_ARTIFACT_BYTES = env.int("MAX_ARTIFACT_BYTES", 5 * 1024**3)
 
 # -- mail
@@ -242,10 +247,16 @@ CELERY_TIMEZONE = "UTC"
 REMINDER_INTERVAL = env.float("REMINDER_INTERVAL", 60)
 DISPOSITION_INTERVAL = env.float("DISPOSITION_INTERVAL", 24 * 3600)
 OUTBOX_INTERVAL = env.float("OUTBOX_INTERVAL", 60)
+ANCHOR_INTERVAL = env.float("ANCHOR_INTERVAL", 60)
 CELERY_BEAT_SCHEDULE = {
     "remind": {"task": "exceptions.tasks.remind", "schedule": REMINDER_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},
+    "publish-anchor": {
+        "task": "evidence.tasks.publish_anchor",
+        "schedule": ANCHOR_INTERVAL,
+        "options": {"expires": ANCHOR_INTERVAL},  # rounds that nobody took meanwhile would only repeat each other
+    },
     "tend-artifacts": {"task": "evidence.tasks.tend_artifacts", "schedule": OUTBOX_INTERVAL},
     "send-reports": {"task": "compliance.tasks.send_due_reports", "schedule": OUTBOX_INTERVAL},
 }

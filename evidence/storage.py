@@ -23,8 +23,41 @@ def client() -> "S3Client":
     )
 
 
+def quick_client() -> "S3Client":
+    """The service's own credentials, for a question that may not keep anybody waiting."""
+    return _client(
+        settings.S3_ENDPOINT_URL,
+        settings.S3_REGION,
+        settings.S3_ACCESS_KEY_ID,
+        settings.S3_SECRET_ACCESS_KEY,
+        connect_timeout=1,
+        read_timeout=2,
+        attempts=1,
+    )
+
+
+def anchor_client() -> "S3Client":
+    """The credentials that may add anchors and nothing else; without any, what the machine's role may do."""
+    return _client(
+        settings.S3_ENDPOINT_URL,
+        settings.S3_REGION,
+        settings.S3_ANCHOR_ACCESS_KEY_ID,
+        settings.S3_ANCHOR_SECRET_ACCESS_KEY,
+        read_timeout=20,
+    )
+
+
 @functools.cache
-def _client(endpoint: str | None, region: str, access_key: str, secret_key: str) -> "S3Client":
+def _client(
+    endpoint: str | None,
+    region: str,
+    access_key: str,
+    secret_key: str,
+    *,
+    connect_timeout: float = 3,
+    read_timeout: float = 60,
+    attempts: int = 4,
+) -> "S3Client":
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -33,9 +66,9 @@ def _client(endpoint: str | None, region: str, access_key: str, secret_key: str)
         aws_secret_access_key=secret_key or None,
         config=Config(
             signature_version="s3v4",
-            connect_timeout=3,
-            read_timeout=60,
-            retries={"max_attempts": 3, "mode": "standard"},
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
             s3={"addressing_style": "path" if endpoint else "auto"},
         ),
     )

@@ -1,10 +1,15 @@
 """Celery doors of the evidence app: small, repeatable, with ids."""
 
+import logging
+
+from botocore.exceptions import BotoCoreError, ClientError
 from celery import shared_task
 
 from config.errors import ProoftrailError
-from evidence import artifacts
+from evidence import anchors, artifacts
 from evidence.models import Artifact
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="evidence.tasks.check_artifact")  # type: ignore[untyped-decorator]  # celery has no types
@@ -24,3 +29,14 @@ def tend_artifacts() -> None:
             artifacts.check(artifact)
         except ProoftrailError:
             continue  # its state says why
+
+
+@shared_task(name="evidence.tasks.publish_anchor")  # type: ignore[untyped-decorator]  # celery has no types
+def publish_anchor() -> None:
+    """Publish the newest checkpoint outside; refuse writes if the ledger lies behind what was published."""
+    if not anchors.configured():
+        return
+    try:
+        logger.info("anchors: %s", anchors.publish())
+    except (BotoCoreError, ClientError) as error:
+        logger.warning("anchors: the store failed, the next round goes on: %s", error)
