@@ -38,5 +38,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     site = getattr(item, "funcargs", {}).get("site")
     if report.failed and isinstance(site, Site):
-        report.sections.append(("the web server's last words", site.web.recent_output()[-6000:]))
+        report.sections.append(("the web server's last words", site.web.recent_output()))
     return report

@@ -6,6 +6,7 @@
 import os
 import random
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -40,19 +41,30 @@ def kill_postgres(site: Site, rng: random.Random) -> str:
     return "PostgreSQL"
 
 
+def restart_postgres(site: Site, rng: random.Random) -> str:
+    """In good order, as for an upgrade: sessions are ended, data is flushed."""
+    site.postgres.stop()
+    time.sleep(rng.uniform(0, _AWAY_SECONDS))
+    site.start_postgres()
+    return "PostgreSQL (restarted in good order)"
+
+
 FAULTS = (kill_a_worker, kill_the_web_server, kill_postgres)
 
 
-def play(site: Site, load: Load, rng: random.Random, rounds: int) -> None:
+Fault = Callable[[Site, random.Random], str]
+
+
+def play(site: Site, load: Load, rng: random.Random, rounds: int, faults: Sequence[Fault] = FAULTS) -> None:
     """Kill, round robin, at random moments of one load; after each every writer must get on."""
     for number in range(rounds):
         load.wait_for_each(2)
         time.sleep(rng.uniform(0, _QUIET_SECONDS))
         before, began = load.acknowledged, time.monotonic()
-        victim = FAULTS[number % len(FAULTS)](site, rng)
+        what = faults[number % len(faults)](site, rng)
         load.wait_for_each(2)
         took = time.monotonic() - began
-        print(f"round {number + 1}: {victim} killed after {before} records, all writers back after {took:.1f} s")
+        print(f"round {number + 1}: {what} after {before} records, all writers back after {took:.1f} s")
 
 
 def seeded() -> random.Random:
@@ -76,3 +88,13 @@ def test_it_loses_and_doubles_nothing_in_many_rounds(site: Site, load: Load) -> 
         play(site, load, seeded(), rounds)
     verdict.check(site, load, sample=1000)
     print(f"{rounds} rounds, {len(load.sent)} records; {load.trouble()}")
+
+
+@pytest.mark.faults
+def test_it_recovers_when_postgresql_is_restarted(site: Site, load: Load) -> None:
+    web = site.web.process.pid, site.web_workers()
+    with load:
+        play(site, load, seeded(), rounds=3, faults=[restart_postgres])
+    assert (site.web.process.pid, site.web_workers()) == web, "the service was not restarted"
+    verdict.check(site, load)
+    print(load.trouble())
