@@ -7,18 +7,18 @@ but the record, and takes its keys from it: run again over the ledger it must gi
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection, models
 
 from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.ledger.draft import Recorded
+from evidence.ledger.literals import number_array, text_array
 from evidence.models import Approval, Hold, HoldItem, Record, Release, System
 from evidence.tlog.canonical import canonical
-from evidence.tlog.leaf import Leaf
+from evidence.tlog.leaf import Leaf, format_time
 
 Project = Callable[[Recorded], None]
 #: Called with the index of a record whose payload goes: erase what was derived from it.
@@ -89,40 +89,40 @@ def forget(index: int, kind: str) -> None:
 
 _SEARCHABLE = """
 INSERT INTO evidence_record
-  ("index", kind, at, occurred, principal, scope, release, subjects, outcome, facts, signed_by)
-SELECT i, k, a, o, p, s::text[], r, u::text[], c, f::jsonb, b
-FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
-  %s::text[], %s::text[], %s::text[], %s::text[]) AS t(i, k, a, o, p, s, r, u, c, f, b)
+  ("index", at, kind, occurred, principal, scope, release, subjects, outcome, facts, signed_by)
+SELECT i, a, k, o, p, s::text[], r, u::text[], c, f::jsonb, b
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
+  %s::text[], %s::text[], %s::text[], %s::text[]) AS t(i, a, k, o, p, s, r, u, c, f, b)
 """
 
 
-def searchable(records: Sequence[Recorded]) -> tuple[str, list[list[Any]]]:
-    """The statement that inserts the searchable rows of records, with its parameters: a column each."""
-    return _SEARCHABLE, [list(column) for column in zip(*map(_searchable, records), strict=True)]
+def searchable(records: Sequence[Recorded]) -> tuple[str, list[str]]:
+    """The statement that inserts the searchable rows of records, with its parameters."""
+    given = [number_array(record.index for record in records)]
+    given.append(text_array(format_time(record.leaf.at) for record in records))
+    return _SEARCHABLE, [*given, *(text_array(column) for column in columns(records))]
 
 
-def _searchable(record: Recorded) -> tuple[Any, ...]:
+def columns(records: Sequence[Recorded]) -> list[tuple[str | None, ...]]:
+    """What can be searched of records, a column each, as PostgreSQL reads it: kind, occurred, principal, scope,
+    release, subjects, outcome, facts, signed_by."""
+    return list(zip(*map(_searchable, records), strict=True))
+
+
+def _searchable(record: Recorded) -> tuple[str | None, ...]:
     kind, leaf = load_kinds().by_name.get(record.leaf.kind), record.leaf
     subjects = [f"{alg}:{value}" for subject in record.statement.subjects for alg, value in subject.digest.items()]
     return (
-        record.index,
         leaf.kind,
-        leaf.at,
-        leaf.occurred,
+        format_time(leaf.occurred),
         leaf.by,
-        _array(leaf.scope),
+        text_array(leaf.scope),
         record.release,
-        _array(subjects[:1000]),
+        text_array(subjects[:1000]),
         kind.outcome_of(record.body) if kind else None,
         json.dumps(kind.facts_of(record.body)) if kind else "{}",
         record.signed_by,
     )
-
-
-def _array(texts: Iterable[str]) -> str:
-    """PostgreSQL's spelling of an array of texts: rows of unequal length do not fit into one array of arrays."""
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def bare_row(index: int, leaf: Leaf) -> Record:

@@ -1,7 +1,6 @@
 """Step 1 of a write: lock the head and learn, in the same round trip, all that the batch has to ask.
 
-Statements are pipelined: each sees what was committed before it ran, so that those after the lock see what the last
-batch wrote.
+`evidence_begin` (migration 0006) asks after it has the lock, so that it sees what the last batch wrote.
 """
 
 from collections.abc import Sequence
@@ -11,24 +10,17 @@ from typing import Any
 
 import psycopg
 from django.db import connection
+from psycopg.rows import namedtuple_row
 
 from config.errors import UnavailableError
 from evidence.ledger import settling
 from evidence.ledger.draft import Draft
+from evidence.ledger.literals import bytes_array, text_array
 from evidence.tlog.merkle import Frontier
 
 MAX_SKEW = timedelta(seconds=60)
 
-_HEAD = "SELECT size, root, frontier, last_at FROM evidence_head WHERE id = 1 FOR UPDATE"
-_STATE = """
-SELECT clock_timestamp(), (SELECT epoch FROM evidence_authority WHERE id = 1),
-  ARRAY(SELECT key_id::text FROM evidence_signingkey WHERE purpose = 'log' AND to_size IS NULL ORDER BY from_size),
-  EXISTS (SELECT FROM evidence_hold WHERE record IS NULL AND released_by IS NULL)
-"""
-_FILES = (
-    "SELECT system_id::text, sha256::text FROM evidence_artifact JOIN unnest(%s::text[], %s::text[]) AS asked(s, d)"
-    " ON system_id = s AND sha256 = d"
-)
+_BEGIN = "SELECT * FROM evidence_begin(%s, %s, %s, %s)"
 
 
 @dataclass
@@ -39,8 +31,9 @@ class Start:
     #: The time of receipt: PostgreSQL's clock, never below the last leaf's.
     at: datetime
     epoch: int
-    #: Log keys in force, oldest first.
+    #: Log keys in force, oldest first, and record keys; none before the first start has published them.
     log_keys: tuple[str, ...]
+    record_keys: frozenset[str]
     #: Whether a hold stands that also keeps what arrives.
     holds: bool
     known: settling.Known
@@ -57,36 +50,45 @@ def raw() -> "psycopg.Connection[Any]":
 
 def lock(drafts: Sequence[Draft]) -> Start:
     """Lock the head row for this transaction. Raises UnavailableError where nothing may be written now."""
-    (head,), (state,), keys, files = _ask(drafts)
-    size, root, hashes, last_at = head
-    now, epoch, log_keys, holds = state
-    _check_clocks(now, last_at)
-    _check_seen(size)
-    frontier = Frontier(size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
-    if frontier.root() != root:
+    keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
+    files = [pair for draft in drafts if draft.remembered is not None for pair in draft.remembered.files]
+    answer = _begin(keyed, files)
+    if answer.read_only_code:
+        raise UnavailableError(answer.read_only_reason, code=answer.read_only_code, retry_after=60)
+    _check_clocks(answer.now, answer.last_at)
+    _check_seen(answer.size)
+    hashes = answer.frontier
+    frontier = Frontier(answer.size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
+    if frontier.root() != answer.root:
         raise UnavailableError(
-            f"The stored root of size {size} does not follow from the stored frontier. Run manage.py check_ledger.",
+            f"The stored root of size {answer.size} does not follow from the stored frontier. "
+            "Run manage.py check_ledger.",
             code="ledger_inconsistent",
             retry_after=60,
         )
-    _saw_epoch(epoch)
-    known = {(principal, key): (request, index) for principal, key, request, index in keys}
-    return Start(frontier, max(now, last_at), epoch, tuple(log_keys), holds, known, frozenset(files))
+    _saw_epoch(answer.epoch)
+    known = zip(answer.known_places or (), answer.known_requests or (), answer.known_indexes or (), strict=True)
+    return Start(
+        frontier=frontier,
+        at=max(answer.now, answer.last_at),
+        epoch=answer.epoch,
+        log_keys=tuple(answer.log_keys or ()),
+        record_keys=frozenset(answer.record_keys or ()),
+        holds=answer.holds,
+        known={keyed[place - 1]: (request, index) for place, request, index in known},
+        files=frozenset(files[place - 1] for place in answer.files or ()),
+    )
 
 
-def _ask(drafts: Sequence[Draft]) -> list[list[Any]]:
-    pairs = [pair for draft in drafts if draft.remembered is not None for pair in draft.remembered.files]
-    questions: list[tuple[str, Sequence[Any]]] = [(_HEAD, ()), (_STATE, ())]
-    questions.append((settling.KEYS_SQL, settling.asked_keys(drafts)))
-    if pairs:
-        questions.append((_FILES, ([system for system, _ in pairs], [digest for _, digest in pairs])))
-    database = raw()
-    with connection.wrap_database_errors, database.pipeline():
-        cursors = [psycopg.Cursor(database) for _ in questions]
-        for cursor, (sql, parameters) in zip(cursors, questions, strict=True):
-            cursor.execute(sql, parameters, prepare=True, binary=True)
-        answers = [cursor.fetchall() for cursor in cursors]
-    return answers if pairs else [*answers, []]
+def _begin(keyed: Sequence[tuple[str, bytes]], files: Sequence[tuple[str, str]]) -> Any:
+    parameters = (
+        text_array(principal for principal, _ in keyed),
+        bytes_array(mac for _, mac in keyed),
+        text_array(system for system, _ in files),
+        text_array(digest for _, digest in files),
+    )
+    with connection.wrap_database_errors, psycopg.Cursor(raw(), row_factory=namedtuple_row) as cursor:
+        return cursor.execute(_BEGIN, parameters, prepare=True, binary=True).fetchone()
 
 
 def epoch() -> int:

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 #: (principal, HMAC of a key) to (HMAC of its request, None once disposed of; index).
 Known = dict[tuple[str, bytes], tuple[bytes | None, int]]
 
-KEYS_SQL = (
-    'SELECT principal, key_mac, request_mac, "index" FROM evidence_idempotency JOIN '
-    "unnest(%s::text[], %b::bytea[]) AS asked(p, k) ON principal = p AND key_mac = k"
-)
-
-
-def asked_keys(drafts: Sequence[Draft]) -> tuple[list[str], list[bytes]]:
-    """Parameters of `KEYS_SQL`."""
-    keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
-    return [principal for principal, _ in keyed], [mac for _, mac in keyed]
-
 
 def settle_keys(drafts: Sequence[Draft], found: Known, outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
     """Point each draft whose key is known to its record (`replays`), or refuse it (`outcomes`)."""
@@ -67,7 +56,9 @@ def recheck(drafts: Sequence[Draft], start: "Start", outcomes: dict[int, Outcome
     asked = [_credentials(draft) for draft in drafts]
     valid = _valid_credentials(asked, start.at) if any(asked) else set()
     for position, draft in enumerate(drafts):
-        refused = outdated(draft, start) if draft.remembered else None if asked[position] <= valid else _revoked()
+        refused = outdated(draft, start)
+        if refused is None and not asked[position] <= valid:
+            refused = _revoked()
         if refused is not None:
             replays.pop(position, None)
             outcomes[position] = refused
@@ -78,7 +69,9 @@ def _revoked() -> ForbiddenError:
 
 
 def outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
-    """Why a draft that was prepared from what its process remembers does not count, or None."""
+    """Why a draft does not count: what it was prepared from is no longer so. Else None."""
+    if draft.signed_by == "service" and start.record_keys and draft.key not in start.record_keys:
+        return FactsChangedError("The key that signs records was changed. Send it again.", code="signing_key_changed")
     facts = draft.remembered
     if facts is None:
         return None

@@ -6,13 +6,14 @@
 4. insert entries, payloads, what can be searched; raise the head
 5. insert new full tiles, sign the checkpoint, commit
 
-A batch of ordinary records takes two round trips: what 1 and 2 ask, and what 4 and 5 write, are pipelined. Records
-whose acceptance or tables hang on others (`admit`, `apply`, projections of their own) take theirs in between.
+A batch of ordinary records asks once and writes once, whatever its length. Records whose acceptance or tables hang on
+others (`admit`, `apply`, projections of their own) take their own round trips in between.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
@@ -22,7 +23,7 @@ from config.errors import InvalidError, ProoftrailError, UnavailableError
 from evidence import keys, projections
 from evidence.ledger import head, reader, settling
 from evidence.ledger.draft import Draft, Outcome, Placed
-from evidence.ledger.rows import NOTE, TILE, Row, Statement, statements
+from evidence.ledger.rows import APPEND, NOTE, TILE, Row, appended
 from evidence.models import Tile
 from evidence.tlog.checkpoint import Checkpoint
 from evidence.tlog.leaf import Leaf
@@ -179,7 +180,7 @@ def _flush(batch: _Batch) -> None:
     rows = batch.rows[batch.flushed :]
     if not rows:
         return
-    _run(statements(rows, _raised(batch), batch.at))
+    _run((APPEND, appended(rows, _raised(batch), batch.at)))
     _project(batch, rows)
 
 
@@ -199,14 +200,11 @@ def _project(batch: _Batch, rows: Sequence[Row]) -> None:
         batch.changed = batch.start.holds = True
 
 
-def _run(wanted: Iterable[Statement], *, commit: bool = False) -> None:
-    """Run statements in one round trip; with `commit` the transaction's end travels with them."""
+def _run(*wanted: tuple[str, Sequence[Any]]) -> None:
     database = head.raw()
-    with connection.wrap_database_errors, database.pipeline():
+    with connection.wrap_database_errors:
         for sql, parameters in wanted:
             psycopg.Cursor(database).execute(sql, parameters, prepare=True)
-        if commit:
-            database.commit()
 
 
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
@@ -219,14 +217,14 @@ def _finish(batch: _Batch) -> dict[int, Outcome]:
         rows = []
     growth = _raised(batch) if rows else batch.growth()
     note = _sign(batch, growth)
-    wanted = list(statements(rows, growth, batch.at)) if rows else []
-    wanted += [(TILE, tile) for tile in _full_tiles(batch)]
-    _run([*wanted, (NOTE, (batch.size, note))], commit=True)
+    wanted = [(APPEND, appended(rows, growth, batch.at))] if rows else []
+    tiles = [(TILE, tile) for tile in _full_tiles(batch)]
+    _run(*wanted, *tiles, (NOTE, (batch.size, note)))
     return {row.position: _placed(row, growth, note) for row in batch.rows}
 
 
 def _sign(batch: _Batch, growth: Growth) -> str:
-    signers = [keys.log_signer()]
+    signers = keys.log_signers(batch.start.log_keys)
     return sign_note(Checkpoint(signers[0].name, batch.size, growth.root).text(), signers)
 
 
