@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
-from evidence import keys, storage
+from evidence import anchors, keys, storage
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -16,29 +16,46 @@ def live(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """``/readyz``: every engine with its state. Only the database and the keys are needed to take evidence."""
+    """``/readyz``: every engine with its state. Only the database, a ledger that continues what was published
+    outside, and the keys are needed to take evidence; ``code`` and ``reason`` say why a read-only one takes none."""
+    why: list[anchors.ReadOnly] = []
     states = {
         "database": _state(_database),
+        "ledger": _state(lambda: _ledger(why)),
         "signing_keys": _state(keys.log_signer),
         "broker": _state(_broker),
         "store": _state(_store),
+        "anchors": _state(anchors.report),
     }
-    needed = states["database"], states["signing_keys"]
-    ok = all(state == "ok" for state in needed)
-    return JsonResponse({"status": "ok" if ok else "unavailable", "engines": states}, status=200 if ok else 503)
+    ok = all(states[name] == "ok" for name in ("database", "ledger", "signing_keys"))
+    answer: dict[str, object] = {"status": "ok" if ok else "read-only" if why else "unavailable", "engines": states}
+    headers = {}
+    for found in why:
+        answer |= {"code": found.code, "reason": found.reason, "since": found.since}
+        headers["Retry-After"] = str(found.error().retry_after)
+    return JsonResponse(answer, status=200 if ok else 503, headers=headers)
 
 
 def _state(probe: Callable[[], object]) -> str:
+    """What the probe answers; ``ok`` where that is no text."""
     try:
-        probe()
+        answer = probe()
     except Exception as error:  # whatever fails is the answer
         return f"down: {type(error).__name__}"
-    return "ok"
+    return answer if isinstance(answer, str) else "ok"
 
 
 def _database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT size FROM evidence_head")
+
+
+def _ledger(why: list[anchors.ReadOnly]) -> str:
+    found = anchors.current()
+    if found is None:
+        return "ok"
+    why.append(found)
+    return f"read-only: {found.code}"
 
 
 def _broker() -> None:

@@ -4,7 +4,9 @@
   connects as its runtime role. ``db`` is the same. Its value is a `Clone`: ``ledger.owner_url``,
   ``ledger.superuser()`` (a psycopg connection for tampering), ``ledger.environment`` (for a subprocess).
 - ``superuser``, ``owner``: autocommit psycopg connections to that database under those roles.
-- ``s3``: a boto3 client; ``settings.S3_*`` point at its bucket (Object Lock on), ``settings.S3_BUCKET``.
+- ``s3``: a boto3 client that may do everything; ``settings.S3_*`` point at its bucket (Object Lock on),
+  ``settings.S3_BUCKET``, with the service's own narrow credentials.
+- ``anchors``: the same client; ``settings.S3_ANCHOR_*`` point at a folder of the test's own in the bucket of anchors.
 - ``broker``: Valkey's URL, emptied for the test.
 - ``mailbox``: the folder where the test's mails are written, one ``.eml`` each.
 """
@@ -126,9 +128,19 @@ def s3(settings: Settings) -> "S3Client":
     settings.S3_ENDPOINT_URL = store.url
     settings.S3_BUCKET = engines.BUCKET
     settings.S3_REGION = store.region
-    settings.S3_ACCESS_KEY_ID = store.access_key
-    settings.S3_SECRET_ACCESS_KEY = store.secret_key
+    settings.S3_ACCESS_KEY_ID = store.credentials.service.access_key
+    settings.S3_SECRET_ACCESS_KEY = store.credentials.service.secret_key
     return store.client()
+
+
+@pytest.fixture
+def anchors(s3: "S3Client", settings: Settings) -> "S3Client":
+    credential = engines.seaweed().credentials.anchors
+    settings.S3_ANCHOR_BUCKET = engines.ANCHOR_BUCKET
+    settings.S3_ANCHOR_PREFIX = f"{uuid4().hex}/"
+    settings.S3_ANCHOR_ACCESS_KEY_ID = credential.access_key
+    settings.S3_ANCHOR_SECRET_ACCESS_KEY = credential.secret_key
+    return s3
 
 
 @pytest.fixture

@@ -25,12 +25,13 @@ from config.stack.account import home_of_postgres, service_account
 from config.stack.keys import ensure_keys
 from config.stack.ports import choose
 from config.stack.processes import Child
-from config.stack.seaweed import Seaweed, SeaweedPorts
+from config.stack.seaweed import Credential, Credentials, Seaweed, SeaweedPorts
 from config.stack.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "PROOFTRAIL_TEST_RUN"
 BUCKET = "prooftrail-test"
+ANCHOR_BUCKET = "prooftrail-test-anchors"
 TEMPLATE = "template_prooftrail"
 _PASSWORD = "only-for-this-test-run"
 
@@ -121,7 +122,7 @@ def valkey(database: int) -> str:
 
 
 def seaweed() -> Seaweed:
-    """The run's object store; its bucket ``BUCKET`` has Object Lock."""
+    """The run's object store; its buckets have Object Lock."""
     found = ask("seaweed")
     return _seaweed(Path(found["folder"]), SeaweedPorts(**found["ports"]))
 
@@ -151,7 +152,8 @@ def template() -> str:
 
 
 def _seaweed(folder: Path, ports: SeaweedPorts) -> Seaweed:
-    return Seaweed(folder, ports, "test-access-key", _PASSWORD, folder.parent / "seaweed.log")
+    credentials = Credentials(*(Credential(f"test-{name}", _PASSWORD) for name in ("admin", "service", "anchors")))
+    return Seaweed(folder, ports, credentials, folder.parent / "seaweed.log", BUCKET, ANCHOR_BUCKET)
 
 
 def _start_postgres(folder: Path) -> tuple[Child, dict[str, Any]]:
@@ -171,7 +173,7 @@ def _start_valkey(folder: Path) -> tuple[Child, dict[str, Any]]:
 
 def _start_seaweed(folder: Path) -> tuple[Child, dict[str, Any]]:
     ports = SeaweedPorts(*choose(5))
-    child = _seaweed(folder / "seaweed", ports).start(BUCKET)
+    child = _seaweed(folder / "seaweed", ports).start()
     child.stop_signal = signal.SIGKILL  # it takes two seconds over a good end, and its data goes with the run
     return child, {"folder": str(folder / "seaweed"), "ports": vars(ports)}
 

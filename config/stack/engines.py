@@ -9,12 +9,13 @@ from config.stack.account import account_for
 from config.stack.keys import LOG_KEY, RECORD_KEY
 from config.stack.ports import GRPC_OFFSET
 from config.stack.postgres import Postgres
-from config.stack.seaweed import Seaweed, SeaweedPorts
+from config.stack.seaweed import Credential, Credentials, Seaweed, SeaweedPorts
 from config.stack.state import State
 from config.stack.valkey import Valkey
 
 DATABASE = "prooftrail"
 BUCKET = "prooftrail"
+ANCHOR_BUCKET = "prooftrail-anchors"
 _STORE_PORTS = ("master", "volume", "filer", "admin")
 
 
@@ -50,17 +51,22 @@ def engines_of(state: State) -> Engines:
         Seaweed(
             state.data_dir / "seaweed",
             store,
-            state.secrets["s3_access"],
-            state.secrets["s3_secret"],
+            Credentials(*(_credential(state, name) for name in ("s3_admin", "s3", "s3_anchor"))),
             logs / "seaweed.log",
+            BUCKET,
+            ANCHOR_BUCKET,
             marker=state.marker,
         ),
     )
 
 
+def _credential(state: State, name: str) -> Credential:
+    return Credential(state.secrets[f"{name}_access"], state.secrets[f"{name}_secret"])
+
+
 def environment_of(state: State, engines: Engines, *, port: int) -> dict[str, str]:
     """What ``DATA_DIR/env`` says: everything by which a command finds this stack."""
-    database, data_dir = engines.postgres, state.data_dir
+    database, store, data_dir = engines.postgres, engines.seaweed, state.data_dir
     return {
         "DATA_DIR": str(data_dir),
         "PROOFTRAIL_URL": f"http://127.0.0.1:{port}",
@@ -68,11 +74,14 @@ def environment_of(state: State, engines: Engines, *, port: int) -> dict[str, st
         "DATABASE_URL": database.url(postgres.RUNTIME, state.secrets["runtime"], DATABASE),
         "OWNER_DATABASE_URL": database.url(postgres.OWNER, state.secrets["owner"], DATABASE),
         "BROKER_URL": engines.valkey.url(),
-        "S3_ENDPOINT_URL": engines.seaweed.url,
-        "S3_BUCKET": BUCKET,
-        "S3_REGION": engines.seaweed.region,
-        "S3_ACCESS_KEY_ID": engines.seaweed.access_key,
-        "S3_SECRET_ACCESS_KEY": engines.seaweed.secret_key,
+        "S3_ENDPOINT_URL": store.url,
+        "S3_BUCKET": store.bucket,
+        "S3_REGION": store.region,
+        "S3_ACCESS_KEY_ID": store.credentials.service.access_key,
+        "S3_SECRET_ACCESS_KEY": store.credentials.service.secret_key,
+        "S3_ANCHOR_BUCKET": store.anchor_bucket,
+        "S3_ANCHOR_ACCESS_KEY_ID": store.credentials.anchors.access_key,
+        "S3_ANCHOR_SECRET_ACCESS_KEY": store.credentials.anchors.secret_key,
         "LOG_KEY_FILE": str(data_dir / "keys" / LOG_KEY),
         "RECORD_KEY_FILE": str(data_dir / "keys" / RECORD_KEY),
         "EMAIL_URL": os.environ.get("EMAIL_URL") or "filemail://",

@@ -8,6 +8,9 @@ What each piece shuts (a test tries all of them):
 3. ``security.toml``, JWT keys: the volume port answers 401.
 4. ``security.toml``, certificates of an authority made for this folder: the gRPC ports accept nobody without
    one. Only this process has the key.
+5. ``s3.json``: the service may read and write objects of its bucket and only look at the anchors; another pair of
+   keys may add anchors and nothing else. Only the one that makes the buckets, which no process of the service
+   has, may do more.
 """
 
 import json
@@ -18,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.stack.certificates import make_authority_and_node
 from config.stack.errors import StackError
@@ -45,14 +48,32 @@ class SeaweedPorts:
 
 
 @dataclass(frozen=True)
+class Credential:
+    """A pair of keys."""
+
+    access_key: str
+    secret_key: str
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who may do what: `admin` makes the buckets, `service` uses its own, `anchors` adds to the other."""
+
+    admin: Credential
+    service: Credential
+    anchors: Credential
+
+
+@dataclass(frozen=True)
 class Seaweed:
-    """One server with its folder."""
+    """One server with its folder and its two buckets."""
 
     folder: Path
     ports: SeaweedPorts
-    access_key: str
-    secret_key: str
+    credentials: Credentials
     log: Path
+    bucket: str
+    anchor_bucket: str
     region: str = "us-east-1"
     marker: str = ""
 
@@ -60,7 +81,7 @@ class Seaweed:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.ports.s3}"
 
-    def start(self, *buckets: str) -> Child:
+    def start(self) -> Child:
         """Start and answer once the buckets stand, created with Object Lock (and so versions) where new."""
         self._prepare()
         child = spawn(
@@ -71,12 +92,12 @@ class Seaweed:
             cwd=self.folder,  # security.toml is looked for here first
         )
         with ended_on_failure(child):
-            for bucket in buckets:
+            for bucket in (self.bucket, self.anchor_bucket):
                 self._wait_for_bucket(child, bucket)
         return child
 
     def client(self) -> "S3Client":
-        """An S3 client with this server's credentials; short waits, since it is on this machine."""
+        """An S3 client that may do everything; short waits, since it is on this machine."""
         import boto3
         from botocore.config import Config
 
@@ -84,8 +105,8 @@ class Seaweed:
             "s3",
             endpoint_url=self.url,
             region_name=self.region,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
+            aws_access_key_id=self.credentials.admin.access_key,
+            aws_secret_access_key=self.credentials.admin.secret_key,
             config=Config(signature_version="s3v4", connect_timeout=2, retries={"max_attempts": 0}),
         )
 
@@ -98,12 +119,8 @@ class Seaweed:
         if not (self.folder / "security.toml").is_file():
             make_authority_and_node(certificates)
             write_private(self.folder / "security.toml", _security(certificates.name))
-        identity = {
-            "name": "prooftrail",
-            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        write_private(self.folder / "s3.json", json.dumps({"identities": [identity]}))
+        identities = _identities(self.credentials, self.bucket, self.anchor_bucket)
+        write_private(self.folder / "s3.json", json.dumps(identities))
 
     def _options(self) -> list[str]:
         ports = self.ports
@@ -151,6 +168,42 @@ def _bucket_stands(client: "S3Client", bucket: str) -> bool:
         client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     lock = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
     return lock["ObjectLockEnabled"] == "Enabled"
+
+
+_LOOK = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:ListBucket", "s3:ListBucketVersions"]
+_USE = [
+    *_LOOK,
+    *("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectRetention"),
+    *("s3:GetObjectLegalHold", "s3:PutObjectLegalHold"),
+    *("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"),
+    *("s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning", "s3:GetBucketLocation"),
+]
+_ADD = [*_LOOK, "s3:PutObject", "s3:PutObjectRetention"]  # nothing to delete with; compliance mode keeps the rest
+
+
+def _identities(credentials: Credentials, bucket: str, anchors: str) -> dict[str, Any]:
+    """``s3.json``. The same policies, in AWS's words, are those of a production store (docs/operations.md)."""
+    policies = {"service": [_allow(_USE, bucket), _allow(_LOOK, anchors)], "anchors": [_allow(_ADD, anchors)]}
+    return {
+        "identities": [
+            _identity("admin", credentials.admin) | {"actions": ["Admin", "Read", "Write", "List", "Tagging"]},
+            _identity("service", credentials.service) | {"policyNames": ["service"]},
+            _identity("anchors", credentials.anchors) | {"policyNames": ["anchors"]},
+        ],
+        "policies": [
+            {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": statements})}
+            for name, statements in policies.items()
+        ],
+    }
+
+
+def _identity(name: str, credential: Credential) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": credential.access_key, "secretKey": credential.secret_key}]}
+
+
+def _allow(actions: list[str], bucket: str) -> dict[str, Any]:
+    resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
 def _security(certificates: str) -> str:

@@ -16,7 +16,11 @@ from config.stack.files import write_private
 from config.stack.processes import Identity
 
 _PORTS = ("postgres", "valkey", "s3", "master", "volume", "filer", "admin")
-_SECRETS = ("owner", "runtime", "valkey", "s3_access", "s3_secret", "django")
+_STORE_SECRETS = ("s3", "s3_admin", "s3_anchor")
+_SECRETS = (
+    *("owner", "runtime", "valkey", "django"),
+    *(f"{name}_{part}" for name in _STORE_SECRETS for part in ("access", "secret")),
+)
 
 
 @dataclass
@@ -67,9 +71,11 @@ def load_or_create(data_dir: Path) -> State:
             postgres_home=home_of_postgres(data_dir, account_for(data_dir / "postgres")),
             marker=secrets.token_hex(8),
             ports=dict(zip(_PORTS, ports.choose(len(_PORTS)), strict=True)),
-            secrets={name: secrets.token_urlsafe(48 if name == "django" else 24) for name in _SECRETS},
+            secrets={},
         )
-        state.save()
+    for name in _SECRETS:  # a folder of an earlier version lacks some
+        state.secrets.setdefault(name, secrets.token_urlsafe(48 if name == "django" else 24))
+    state.save()
     return state
 
 

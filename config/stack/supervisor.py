@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from config.stack import postgres, services
-from config.stack.engines import BUCKET, DATABASE, Engines, engines_of, environment_of
+from config.stack.engines import DATABASE, Engines, engines_of, environment_of
 from config.stack.failures import failed_to_start, went_down
 from config.stack.files import write_private
 from config.stack.keys import ensure_keys
@@ -150,14 +150,16 @@ def _start_engines(stack: Stack) -> None:
     with step("Valkey"):
         stack.adopt(engines.valkey.start())
     with step("SeaweedFS (S3)"):
-        stack.adopt(engines.seaweed.start(BUCKET))
+        stack.adopt(engines.seaweed.start())
 
 
 def _start_services(stack: Stack) -> None:
-    web = services.start_web(stack.env, port=stack.port, logs=stack.logs)
+    # Only the worker may add anchors. Empty, not absent: settings would fill them from `DATA_DIR/env`.
+    reading = {**stack.env, "S3_ANCHOR_ACCESS_KEY_ID": "", "S3_ANCHOR_SECRET_ACCESS_KEY": ""}
+    web = services.start_web(reading, port=stack.port, logs=stack.logs)
     stack.adopt(web)
     stack.adopt(services.start_worker(stack.env, logs=stack.logs))
-    stack.adopt(services.start_beat(stack.env, logs=stack.logs, folder=stack.state.data_dir / "beat"))
+    stack.adopt(services.start_beat(reading, logs=stack.logs, folder=stack.state.data_dir / "beat"))
     services.wait_for_web(web, port=stack.port)
     stack.check()
 

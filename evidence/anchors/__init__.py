@@ -6,6 +6,6 @@
 
 from evidence.anchors.outside import configured
 from evidence.anchors.publishing import publish
-from evidence.anchors.standing import current, refuse_if_behind, report
+from evidence.anchors.standing import ReadOnly, current, refuse_if_behind, report
 
-__all__ = ["configured", "current", "publish", "refuse_if_behind", "report"]
+__all__ = ["ReadOnly", "configured", "current", "publish", "refuse_if_behind", "report"]

@@ -6,6 +6,7 @@ Valkey, SeaweedFS, Granian, worker and beat. Only the supervisor is missing, whi
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import psycopg
 
 from config.stack import services, supervisor
 from config.stack.account import own_folder
-from config.stack.engines import BUCKET, DATABASE, engines_of, environment_of
+from config.stack.engines import DATABASE, engines_of, environment_of
 from config.stack.errors import StackError
 from config.stack.keys import LOG_KEY, ensure_keys
 from config.stack.processes import MARKER, Child, kill_group, wait_until
@@ -41,7 +42,7 @@ class Site:
         self.state = load_or_create(data_dir)
         if postgres_home is not None:
             own_folder(postgres_home, engines_of(self.state).postgres.account)
-            self.state.postgres_home.rmdir()
+            shutil.rmtree(self.state.postgres_home)  # made a moment ago, still empty
             self.state.postgres_home = postgres_home
             self.state.save()
         self.engines = engines_of(self.state)
@@ -139,7 +140,7 @@ class Site:
         self.valkey = self._again(self.engines.valkey.start)
 
     def start_seaweed(self) -> None:
-        self.seaweed = self._again(lambda: self.engines.seaweed.start(BUCKET))
+        self.seaweed = self._again(self.engines.seaweed.start)
 
     def _again(self, start: Callable[[], Child]) -> Child:
         tries: list[str] = []
