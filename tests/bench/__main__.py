@@ -4,30 +4,43 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 from config.stack.progress import say
-from tests.bench import single
+from tests.bench import checking, compression, proofs, single
+from tests.bench.ledgers import ledgers
 from tests.bench.load import LoadError
 from tests.bench.stage import Stage
 from tests.bench.table import Row, printed, write_json
 
-PARTS: dict[str, Callable[[Stage], list[Row]]] = {
-    "single": single.measure,
-}
+PARTS = ("single", "proofs", "checking", "compression")
+
+
+def measure(stage: Stage, wanted: Sequence[str]) -> Iterator[list[Row]]:
+    """The rows of each wanted part. Large ledgers are made once, for the parts that need them."""
+    if "single" in wanted:
+        yield single.measure(stage)
+    if "compression" in wanted:
+        yield compression.measure(stage)
+    if {"proofs", "checking"} & set(wanted):
+        with ledgers(stage) as made:
+            if "proofs" in wanted:
+                yield proofs.measure(stage, made)
+            if "checking" in wanted:
+                yield checking.measure(stage, made)
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     stage, began = Stage.enter(quick=arguments.quick), time.monotonic()
     rows: list[Row] = []
-    for name in arguments.only or PARTS:
-        try:
-            say(f"\nmeasuring: {name}")
-            rows += PARTS[name](stage)
-        except LoadError as error:
-            print(f"error: {name} could not be measured: {error}", file=sys.stderr)
-            return 1
+    say("\nmeasuring")
+    try:
+        for part in measure(stage, arguments.only or PARTS):
+            rows += part
+    except LoadError as error:
+        print(f"error: it could not be measured: {error}", file=sys.stderr)
+        return 1
     seconds = time.monotonic() - began
     say(f"\n{printed(rows)}\n")
     write_json(stage.data_dir / "bench.json", rows, quick=stage.quick, seconds=seconds)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_CREATED, _BUSY = 201, 503
+_OK, _CREATED, _BUSY = 200, 201, 503
 _HEAD_END = b"\r\n\r\n"
 _SECOND = 1_000_000_000
 _PATIENCE = 60.0
@@ -64,10 +64,16 @@ def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
+def get(path: str, headers: Mapping[str, str]) -> bytes:
+    """The bytes of one request without a body."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **headers}.items())
+    return f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
+
+
 def drive(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, sample_every: int = 0) -> Result:
     """Send `requests`, each once, over `connections` for about `seconds`; return when the last one is answered.
 
-    Raises LoadError on any answer but 201 and 503.
+    A POST is acknowledged by 201, a GET by 200. Raises LoadError on any other answer but 503.
     """
     with _undisturbed():
         return _Run(port, requests, connections, seconds, sample_every).finish()
@@ -217,7 +223,7 @@ class _Run:
             after = int(header(head, b"retry-after") or 1)
             heapq.heappush(self.later, (now + after * _SECOND, connection.number, connection))
             return
-        if status != _CREATED:
+        if status != (_CREATED if self.requests[connection.number].startswith(b"POST") else _OK):
             raise LoadError(f"Answered {status}: {body[:400].decode(errors='replace')}")
         done = self.result.latencies
         done.append(now - connection.began)

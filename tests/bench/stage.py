@@ -87,6 +87,12 @@ class Stage:
         with self._server().connect() as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def tidy(self, name: str) -> None:
+        """What autovacuum and the checkpointer would do at a moment of their own."""
+        with self._server().connect(name) as connection:
+            connection.execute("VACUUM (ANALYZE)")
+            connection.execute("CHECKPOINT")
+
     def empty_ledger(self, name: str) -> dict[str, str]:
         """A database with the product's tables, keys published, nothing else."""
         env = self.new_database(name)

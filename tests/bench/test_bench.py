@@ -1,0 +1,166 @@
+"""The bench's own instruments: what they count, and that nothing is left out of the table."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from evidence.kinds import load as load_kinds
+from evidence.tlog.merkle import leaf_hash, tree_root
+from evidence.tlog.tiles import encode_bundle
+from tests.bench import bodies, compression, load
+from tests.bench.checking import _root
+from tests.bench.memory import Watch
+from tests.bench.table import Row, printed, write_json
+
+
+class _Script(BaseHTTPRequestHandler):
+    """Answers by the `X-Script` header: a list of statuses for one request, 0 closes the connection."""
+
+    protocol_version = "HTTP/1.1"
+    seen: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        statuses = json.loads(self.headers["X-Script"])
+        with self.lock:
+            turn = self.seen[body] = self.seen.get(body, 0) + 1
+        status = statuses[min(turn, len(statuses)) - 1]
+        if status == 0:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        if status == 503:
+            self.send_header("Retry-After", "1")
+        answer = f"answer to {body}".encode()
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the terminal."""
+
+
+@contextmanager
+def _server() -> Iterator[int]:
+    _Script.seen = {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Script) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _requests(*scripts: list[int]) -> list[bytes]:
+    return [load.post("/", f"request {n}".encode(), {"X-Script": json.dumps(s)}) for n, s in enumerate(scripts)]
+
+
+def test_it_sends_each_request_once_and_counts_the_acknowledged_ones():
+    with _server() as port:
+        result = load.drive(port, _requests(*[[201]] * 50), connections=4, seconds=30, sample_every=10)
+        assert _Script.seen == {f"request {number}": 1 for number in range(50)}
+    assert (len(result.latencies), result.refused, result.lost) == (50, 0, 0)
+    assert result.rate == pytest.approx(50 / result.seconds)
+    assert len(result.samples) == 5
+    assert all(answer == f"answer to request {number}".encode() for number, answer in result.samples)
+
+
+def test_it_sends_a_refused_write_again_after_the_time_asked_for_and_counts_its_wait():
+    with _server() as port:
+        result = load.drive(port, _requests([503, 201], [201]), connections=2, seconds=30)
+        assert _Script.seen == {"request 0": 2, "request 1": 1}
+    assert (len(result.latencies), result.refused) == (2, 1)
+    assert max(result.latencies) >= 1_000_000_000 > min(result.latencies)
+
+
+def test_it_sends_a_write_again_whose_connection_was_lost():
+    with _server() as port:
+        result = load.drive(port, _requests([201], [0, 201], [201]), connections=1, seconds=30)
+        assert _Script.seen == {"request 0": 1, "request 1": 2, "request 2": 1}
+    assert (len(result.latencies), result.lost) == (3, 1)
+
+
+def test_it_stops_at_an_answer_that_acknowledges_nothing():
+    with _server() as port, pytest.raises(load.LoadError, match="Answered 422: answer to request 1"):
+        load.drive(port, _requests([201], [422], [201]), connections=1, seconds=30)
+
+
+def test_it_ends_when_time_is_up():
+    with _server() as port:
+        result = load.drive(port, _requests(*[[201]] * 5), connections=1, seconds=0.0)
+    assert result.latencies == []
+
+
+@pytest.mark.parametrize(("percent", "wanted"), [(50, 50), (95, 95), (99, 99), (100, 100), (0.5, 1)])
+def test_it_takes_exact_percentiles(percent, wanted):
+    assert load.percentile(list(range(100, 0, -1)), percent) == wanted
+
+
+def test_it_has_no_percentile_of_nothing():
+    assert load.percentile([], 99) == 0
+
+
+def test_it_shows_every_row_in_the_table_and_in_the_file(tmp_path):
+    rows = [
+        Row(part="writes", name="(a)", at="64 connections", rate=801.2, unit="/s", p50_ms=7.64, p95_ms=25.8, p99_ms=35),
+        Row(part="writes", name="(b)", at="64 connections", rate=2500.0, unit="/s", refused=3, errors=0, ratio=3.12,
+            wanted="≥ 3 × (a)", met=True, more={"receipts": 12, "rates": [1.0, 2.0]}),
+        Row(part="proofs", name="inclusion", at="1,000 entries", wanted="tiles ≤ 7", met=False),
+    ]  # fmt: skip
+    lines = printed(rows).splitlines()
+    assert [line for line in lines if line in ("writes", "proofs")] == ["writes", "proofs"]
+    (plain, signed, proof) = [" ".join(line.split()) for line in lines if line.startswith("  ") and " at " not in line]
+    assert plain == "(a) 64 connections 801 /s 7.64 25.8 35"
+    assert signed == "(b) 64 connections 2,500 /s 3 3.12 ≥ 3 × (a) yes receipts 12"
+    assert proof == "inclusion 1,000 entries tiles ≤ 7 NO"
+    write_json(tmp_path / "bench.json", rows, quick=True, seconds=61.4)
+    kept = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["name"], row["met"]) for row in kept["rows"]] == [("(a)", None), ("(b)", True), ("inclusion", False)]
+    assert kept["rows"][1]["more"]["rates"] == [1.0, 2.0]
+    assert kept["quick"] is True
+    assert kept["machine"]["cores"] >= 1
+    assert kept["versions"]["django"].startswith("5.2")
+
+
+@pytest.mark.parametrize(("kind", "predicate", "body"), bodies.KINDS)
+def test_it_measures_with_bodies_that_the_kinds_take(kind, predicate, body):
+    declared = load_kinds().named(kind)
+    if predicate is not None:
+        assert predicate in declared.predicate_types
+    else:
+        declared.validate(body(1), declared.predicate_types[0])
+    assert body(1) != body(2)
+
+
+def test_it_reports_each_level_of_compression():
+    row = compression.row("zeros", [b"0" * 1000] * 3)
+    assert [level["level"] for level in row.more["levels"]] == [1, 3, 9]
+    assert row.ratio is not None
+    assert row.ratio > 20
+
+
+def test_it_hashes_entry_bundles_up_to_the_root():
+    leaves = [b"leaf %d" % number for number in range(700)]
+    data = b"".join(encode_bundle(leaves[start : start + 256]) for start in range(0, 700, 256))
+    assert _root(data, 700) == tree_root([leaf_hash(leaf) for leaf in leaves])
+
+
+def test_it_sees_the_memory_of_a_process_and_its_children():
+    holder = "data = b'x' * 80_000_000; print(len(data), flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holder!r}])"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"80000000\n"
+    with Watch(process.pid) as watch:
+        pass
+    process.communicate(b"\n")
+    assert 80_000_000 < watch.peak < 200_000_000
