@@ -7,5 +7,5 @@ class EvidenceConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the registries: what a record changes, and what is checked before the service starts."""
-        from evidence import checks, projections  # noqa: F401  (importing registers)
+        from evidence import checks, projections, rotation  # noqa: F401  (importing registers)
         from evidence.api import openapi  # noqa: F401  (importing registers)

@@ -23,11 +23,12 @@ TRIGGERS = {
     "evidence_hold": {"hold_release", "hold_stays"},
     "evidence_holditem": {"holditem_stays"},
     "evidence_artifact": {"artifact_guard"},
+    "evidence_signingkey": {"signingkey_guard", "signingkey_stays", "signingkey_no_truncate", "authority_changed"},
 } | {
     f"evidence_{table}": {"authority_changed"}
     for table in (
         *("token", "user", "user_systems", "pipeline", "pipeline_systems"),
-        *("pipelinekey", "system", "release", "signingkey"),
+        *("pipelinekey", "system", "release"),
     )
 }
 

@@ -15,7 +15,7 @@ NARROW = {
     "evidence_idempotency": "SELECT, INSERT, UPDATE (request_mac)",
     "evidence_hold": "SELECT, INSERT, UPDATE (released_by)",
     "evidence_holditem": "SELECT, INSERT",
-    "evidence_signingkey": "SELECT, INSERT, UPDATE (to_size)",
+    "evidence_signingkey": "SELECT, INSERT, UPDATE (to_size, ended_by, ending)",
     "django_migrations": "SELECT",
 }
 

@@ -9,7 +9,8 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +65,17 @@ def key_id(purpose: str, key: Ed25519PrivateKey) -> str:
     return Signer(settings.LOG_ORIGIN, key).vkey if purpose == LOG else key_digest(key.public_key())
 
 
-def private_keys(purpose: str) -> Mapping[str, Ed25519PrivateKey]:
+def private_keys(purpose: str, *, or_none: bool = False) -> Mapping[str, Ed25519PrivateKey]:
     """The private halves that this process can use, by key id, in the order of file or variable.
 
-    Raises UnavailableError ``signing_key_missing`` where there is none.
+    Raises UnavailableError ``signing_key_missing`` where there is none, unless that is expected.
     """
     where = source(purpose)
     try:
         return _parsed(purpose, settings.LOG_ORIGIN, where.read())
     except (OSError, TlogError) as error:
+        if or_none and isinstance(error, FileNotFoundError):
+            return {}
         raise UnavailableError(
             f"The signing key is not readable ({error}). Put a PEM of an Ed25519 key at {where.variable}_FILE.",
             code="signing_key_missing",
@@ -106,6 +109,11 @@ def log_signers(key_ids: tuple[str, ...]) -> list[Signer]:
     is looked for in the file, so that a rotation needs no restart.
     Raises UnavailableError ``signing_key_missing`` naming the key whose private half is not there.
     """
+    standing_in = _standing_in.get(LOG)
+    if standing_in is not None:
+        key_ids = tuple(wanted for wanted in key_ids if wanted not in standing_in.lost)
+        present = _log_signers(settings.LOG_ORIGIN, settings.LOG_KEY_FILE, key_ids) if key_ids else ()
+        return [*present, Signer(settings.LOG_ORIGIN, standing_in.key)]
     return list(_log_signers(settings.LOG_ORIGIN, settings.LOG_KEY_FILE, key_ids))
 
 
@@ -158,6 +166,8 @@ def record_key_id() -> str:
 
 def _record_key() -> _RecordKey:
     global _record
+    if (standing_in := _standing_in.get(RECORD)) is not None:
+        return _RecordKey(standing_in.key, key_id(RECORD, standing_in.key), ("", None), 0.0)
     found, place = _record, (settings.RECORD_KEY_FILE, os.environ.get("RECORD_KEY"))
     if found is None or found.place != place or time.monotonic() > found.until:
         newest = in_force(RECORD)[-1:] or tuple(private_keys(RECORD))[:1]
@@ -171,3 +181,25 @@ def forget() -> None:
     global _record
     _record = None
     _log_signers.cache_clear()
+
+
+# -- a key that is lost --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    lost: tuple[str, ...]
+    key: Ed25519PrivateKey
+
+
+_standing_in: dict[str, _StandIn] = {}
+
+
+@contextmanager
+def standing_in(purpose: str, lost: tuple[str, ...], key: Ed25519PrivateKey) -> Iterator[None]:
+    """Let `key` sign in this process in the place of those lost: for the record that says so, and nothing else."""
+    _standing_in[purpose] = _StandIn(lost, key)
+    try:
+        yield
+    finally:
+        del _standing_in[purpose]

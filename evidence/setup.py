@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from config.errors import ConflictError
-from evidence import keys, kinds
+from evidence import keys, kinds, rotation
 from evidence.ledger import Actor, append, service_draft
-from evidence.models import Record, SigningKey, User
+from evidence.models import Record, User
 from evidence.models.people import SERVICE
 from evidence.people import create_user
 
@@ -20,22 +19,10 @@ class FirstAdmin:
 
 
 def ensure_signing_keys() -> None:
-    """Publish the public keys in use. A key that differs from the published one needs a rotation, not a restart."""
-    wanted = {
-        "log": (keys.log_signer().vkey, keys.log_verifier().public_key.public_bytes_raw()),
-        "record": (keys.record_key_id(), keys.record_key().public_key().public_bytes_raw()),
-    }
-    for purpose, (key_id, public) in wanted.items():
-        current = SigningKey.objects.filter(purpose=purpose, to_size=None).first()
-        if current is not None and current.key_id != key_id:
-            raise ConflictError(
-                f"The {purpose} key in use is not the published one ({current.key_id}). Put the published key back.",
-                code="signing_key_changed",
-            )
-        if current is None:
-            SigningKey.objects.create(purpose=purpose, key_id=key_id, public_key=public, from_size=0)
-            body = {"purpose": purpose, "key_id": key_id, "public_key": public.hex()}
-            append(service_draft("key.created", body, actor=Actor(SERVICE)))
+    """Publish the first keys. One that differs from the published one needs a rotation, not a restart."""
+    for purpose in keys.PURPOSES:
+        rotation.publish_first(purpose)
+        rotation.check_published(purpose)
 
 
 def record_configuration() -> None:

@@ -102,16 +102,34 @@ class Idempotency(models.Model):
 
 
 class SigningKey(models.Model):
-    """Public halves of the service's own keys, kept for ever."""
+    """Public halves of the service's own keys, kept for ever: a projection of the `key.*` records about them.
+
+    A key signs checkpoints of `from_size` to `to_size`; of the records, it signs those that make the log that large:
+    the one at index i counts as size i + 1.
+    """
 
     PURPOSES = [("log", "signs checkpoints"), ("record", "signs what arrived unsigned")]
+    ENDINGS = [("", "in force"), ("retired", "retired"), ("revoked", "revoked"), ("lost", "lost")]
 
-    purpose = models.CharField(max_length=10, choices=PURPOSES)
     #: C2SP verifier key for `log`, hex SHA-256 of the public key for `record`.
-    key_id = models.CharField(max_length=200, unique=True)
+    key_id = models.CharField(max_length=200, primary_key=True)
+    purpose = models.CharField(max_length=10, choices=PURPOSES)
     public_key = models.BinaryField()
     from_size = models.BigIntegerField()
+    #: None while the key is in force.
     to_size = models.BigIntegerField(null=True)
+    started_by = models.BigIntegerField(help_text="Index of its key.created or key.rotated record")
+    ended_by = models.BigIntegerField(null=True, help_text="Index of the record that ended it")
+    ending = models.CharField(max_length=10, choices=ENDINGS, default="", blank=True)
 
     class Meta:
         db_table = "evidence_signingkey"
+
+    @property
+    def from_index(self) -> int:
+        """The first record that a record key signs."""
+        return max(self.from_size - 1, 0)
+
+    @property
+    def to_index(self) -> int | None:
+        return None if self.to_size is None else self.to_size - 1

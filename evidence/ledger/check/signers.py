@@ -1,6 +1,9 @@
 """Which keys counted when: the service's own, and those of pipelines.
 
-The keys in force come from the key files; the database is asked for earlier ones only, since it is what is checked.
+The database is what is checked, so its word on the service's keys is not enough: a key that it says is in force
+counts only if its private half is here. What it says of earlier keys is compared with their records like any
+projection, and every key in force at a size has to have signed it: a key slipped in beside the others signs nothing
+for them.
 """
 
 import functools
@@ -8,31 +11,48 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from evidence.keys import log_verifier, record_key, record_key_id
+from config.errors import UnavailableError
+from evidence import keys
 from evidence.models import PipelineKey, SigningKey
+from evidence.tlog.checkpoint import Checkpoint, LogKey, open_checkpoint
 from evidence.tlog.dsse import Envelope, verify_envelope
 from evidence.tlog.errors import SignatureError
+from evidence.tlog.keyring import RecordKey
 from evidence.tlog.keys import load_raw
 from evidence.tlog.leaf import Leaf
 from evidence.tlog.note import Verifier
 
 
 class Signers:
+    """The keys as table and files have them now. Raises UnavailableError where none in force is here."""
+
     def __init__(self) -> None:
-        self._log = list(SigningKey.objects.filter(purpose="log").exclude(to_size=None))
-        earlier = SigningKey.objects.filter(purpose="record")
-        self._record = {row.key_id: load_raw(bytes(row.public_key)) for row in earlier}
-        self._record[record_key_id()] = record_key().public_key()
+        self._log = [
+            LogKey(known.name, known.public_key, row.from_size, row.to_size)
+            for row in _believed(keys.LOG)
+            for known in [Verifier.parse(row.key_id)]
+        ]
+        self._record = [
+            RecordKey(row.key_id, load_raw(bytes(row.public_key)), row.from_index, row.to_index)
+            for row in _believed(keys.RECORD)
+        ]
 
     def log_keys(self, size: int) -> Sequence[Verifier]:
-        """The keys whose signature counts on a checkpoint of that size."""
-        earlier = [row for row in self._log if row.from_size <= size <= (row.to_size or 0)]
-        return [log_verifier(), *(Verifier.parse(row.key_id) for row in earlier)]
+        """The keys that sign the checkpoint of that size."""
+        return [key for key in self._log if key.counts_at(size)]
 
-    def verify(self, envelope: Envelope, signed_by: str, key_id: str, leaf: Leaf) -> None:
+    def open(self, note: str, size: int) -> Checkpoint:
+        """The checkpoint that a note of the log carries. Raises TlogError unless each key of that size signed it."""
+        checkpoint = open_checkpoint(note, self._log)
+        for key in self._log:
+            if key.counts_at(size):
+                open_checkpoint(note, [key])
+        return checkpoint
+
+    def verify(self, envelope: Envelope, signed_by: str, key_id: str, leaf: Leaf, index: int | None = None) -> None:
         """Raise SignatureError unless the key that the context names signed, and was its principal's at that time."""
         if signed_by == "service":
-            verify_envelope(envelope, self._record)
+            self._verify_own(envelope, key_id, index)
             return
         key = self._pipeline_key(key_id)
         if key is None or key.pipeline.uid != leaf.by:
@@ -40,6 +60,15 @@ class Signers:
         if key.valid_from > leaf.at or (key.valid_until is not None and key.valid_until <= leaf.at):
             raise SignatureError(f"key {key_id} was not valid at {leaf.at.isoformat()}")
         verify_envelope(envelope, {key_id: self._public(bytes(key.public_key))})
+
+    def _verify_own(self, envelope: Envelope, key_id: str, index: int | None) -> None:
+        key = next((key for key in self._record if key.key_id == key_id), None)
+        if key is None:
+            raise SignatureError(f"key {key_id} is none of the service's")
+        if index is not None and not key.counts_at(index):
+            until = "on" if key.to_index is None else f"to {key.to_index}"
+            raise SignatureError(f"key {key_id} signs records from {key.from_index} {until}")
+        verify_envelope(envelope, {key_id: key.public_key})
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 -- lives as long as one check
     def _pipeline_key(self, key_id: str) -> PipelineKey | None:
@@ -49,3 +78,18 @@ class Signers:
     @functools.lru_cache(maxsize=1024)
     def _public(raw: bytes) -> Ed25519PublicKey:
         return load_raw(raw)
+
+
+def _believed(purpose: str) -> list[SigningKey]:
+    held = keys.private_keys(purpose)
+    # By its schema: while projections are replayed, a temporary table goes by this name.
+    stored = "SELECT * FROM public.evidence_signingkey WHERE purpose = %s ORDER BY from_size"
+    rows = list(SigningKey.objects.raw(stored, [purpose]))
+    standing = [row for row in rows if row.to_size is None]
+    if standing and not any(row.key_id in held for row in standing):
+        raise UnavailableError(
+            f"The database names {standing[-1].key_id} as the {purpose} key in force; its private half is not in "
+            f"{keys.source(purpose)}. Run the check where the service's keys are.",
+            code="signing_key_missing",
+        )
+    return [row for row in rows if row.to_size is not None or row.key_id in held]
