@@ -9,7 +9,7 @@ Whoever reads trusts signatures only: what no log key signed does not count, whe
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -100,9 +100,18 @@ class Outside:
         return self.read(POINTER)
 
     def read(self, path: str) -> Published | None:
-        """An anchor, None where there is no object or none that counts."""
+        """An anchor; None where there is none that counts. What was put over one does not hide it."""
+        found = self._open(path)
+        if found is None:
+            versions = self.client.list_object_versions(Bucket=self.bucket, Prefix=self.key(path)).get("Versions", [])
+            same = (version["VersionId"] for version in versions if version["Key"] == self.key(path))
+            found = next((anchor for version in same if (anchor := self._open(path, version))), None)
+        return found
+
+    def _open(self, path: str, version: str | None = None) -> Published | None:
+        which = {"VersionId": version} if version else {}
         try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.key(path))
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.key(path), **which)  # type: ignore[arg-type]  # by parts
         except ClientError as error:
             if _status(error) == 404:
                 return None
@@ -115,14 +124,13 @@ class Outside:
         except TlogError as error:
             logger.error("%s/%s does not count: %s", self.bucket, self.key(path), error)
             return None
-        previous = answer["Metadata"].get(PREVIOUS, "")
         return Published(
             checkpoint=checkpoint,
             note=note,
             key=self.key(path),
             version_id=answer.get("VersionId", ""),
             modified=answer["LastModified"],
-            previous=int(previous) if previous.isdecimal() else None,
+            previous=previous_of(answer["Metadata"]),
         )
 
     def _beyond(self, size: int) -> list[int]:
@@ -193,6 +201,12 @@ class Outside:
             CacheControl="no-store",
             ChecksumAlgorithm="SHA256",
         )
+
+
+def previous_of(metadata: Mapping[str, str]) -> int | None:
+    """Size of the anchor before, as an object's metadata names it."""
+    named = metadata.get(PREVIOUS, "")
+    return int(named) if named.isascii() and named.isdecimal() else None
 
 
 def writer() -> Outside:
