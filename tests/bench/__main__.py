@@ -7,19 +7,21 @@ import time
 from collections.abc import Iterator, Sequence
 
 from config.stack.progress import say
-from tests.bench import checking, compression, proofs, single
+from tests.bench import batch, checking, compression, proofs, single
 from tests.bench.ledgers import ledgers
 from tests.bench.load import LoadError
 from tests.bench.stage import Stage
 from tests.bench.table import Row, printed, write_json
 
-PARTS = ("single", "proofs", "checking", "compression")
+PARTS = ("single", "batch", "proofs", "checking", "compression")
 
 
 def measure(stage: Stage, wanted: Sequence[str]) -> Iterator[list[Row]]:
     """The rows of each wanted part. Large ledgers are made once, for the parts that need them."""
     if "single" in wanted:
         yield single.measure(stage)
+    if "batch" in wanted:
+        yield batch.measure(stage)
     if "compression" in wanted:
         yield compression.measure(stage)
     if {"proofs", "checking"} & set(wanted):

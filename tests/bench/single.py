@@ -34,6 +34,11 @@ _MOST_PER_SECOND = {1: 700, 8: 2500, 64: 4000}
 _numbers = count()
 
 
+def next_number() -> int:
+    """No two records of a run are the same."""
+    return next(_numbers)
+
+
 @dataclass
 class Writer:
     """One way of writing, and what its runs showed."""
@@ -45,7 +50,7 @@ class Writer:
     runs: list[Result] = field(default_factory=list)
 
     def run(self, connections: int, seconds: float) -> Result:
-        requests = [self.request(next(_numbers)) for _ in range(int(_MOST_PER_SECOND[connections] * seconds))]
+        requests = [self.request(next_number()) for _ in range(int(_MOST_PER_SECOND[connections] * seconds))]
         every = SAMPLE_EVERY if self.verify else 0
         result = drive(self.port, requests, connections=connections, seconds=seconds, sample_every=every)
         if not result.latencies:

@@ -13,7 +13,7 @@ import pytest
 from evidence.kinds import load as load_kinds
 from evidence.tlog.merkle import leaf_hash, tree_root
 from evidence.tlog.tiles import encode_bundle
-from tests.bench import bodies, compression, load
+from tests.bench import batch, bodies, compression, load
 from tests.bench.checking import _root
 from tests.bench.memory import Watch
 from tests.bench.table import Row, printed, write_json
@@ -27,6 +27,9 @@ class _Script(BaseHTTPRequestHandler):
     lock = threading.Lock()
 
     def do_POST(self) -> None:
+        if self.path == batch.PATH:
+            self.answer_batch()
+            return
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         statuses = json.loads(self.headers["X-Script"])
         with self.lock:
@@ -42,6 +45,20 @@ class _Script(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def answer_batch(self) -> None:
+        """A line of answer for each line, while more come in."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        left, number = int(self.headers["Content-Length"]), 0
+        while left:
+            line = self.rfile.readline()
+            left, number = left - len(line), number + 1
+            status = b"422" if b"bad" in line else b"201"
+            answer = b'{"line":%d,"status":%b,"was":"%b"}\n' % (number, status, line.strip())
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(answer), answer))
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on the terminal."""
@@ -100,9 +117,25 @@ def test_it_ends_when_time_is_up():
     assert result.latencies == []
 
 
-@pytest.mark.parametrize(("percent", "wanted"), [(50, 50), (95, 95), (99, 99), (100, 100), (0.5, 1)])
+def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):
+    lines = 3 * batch._SAMPLE_EVERY  # more than the buffers between the two hold
+    (tmp_path / "lines").write_bytes(b"".join(b"%d " % number + b"x" * 2000 + b"\n" for number in range(lines)))
+    with _server() as port:
+        answered = batch.send(port, tmp_path / "lines", "token")
+    assert answered.acknowledged == lines
+    assert [number for number, _ in answered.samples] == [0, 1000, 2000]
+    assert [json.loads(line)["was"].split()[0] for _, line in answered.samples] == ["0", "1000", "2000"]
+
+
+def test_it_does_not_pass_over_a_line_that_was_refused(tmp_path):
+    (tmp_path / "lines").write_bytes(b"good\nbad\ngood\n")
+    with _server() as port, pytest.raises(load.LoadError, match=r"Line 2 was answered .*422"):
+        batch.send(port, tmp_path / "lines", "token")
+
+
+@pytest.mark.parametrize(("percent", "wanted"), [(50, 500), (95, 950), (99, 990), (99.9, 999), (0.01, 1)])
 def test_it_takes_exact_percentiles(percent, wanted):
-    assert load.percentile(list(range(100, 0, -1)), percent) == wanted
+    assert load.percentile(list(range(1000, 0, -1)), percent) == wanted
 
 
 def test_it_has_no_percentile_of_nothing():
