@@ -10,9 +10,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.errors import ForbiddenError, InvalidError, MissingError
+from evidence import keylist
 from evidence.api.permissions import token_has_scope
 from evidence.ledger import reader
-from evidence.models import SigningKey
 from evidence.tlog import b64
 
 
@@ -46,11 +46,12 @@ class LogKeys(APIView):
 
     @extend_schema(operation_id="log_keys", responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        """The log's verifier keys with the tree sizes they sign for."""
-        keys = SigningKey.objects.filter(purpose="log").order_by("from_size")
-        return Response(
-            {"keys": [{"vkey": key.key_id, "from_size": key.from_size, "to_size": key.to_size} for key in keys]}
-        )
+        """Every key that ever signed: the log's with the tree sizes they sign, the record keys with their indexes.
+
+        ``introduced`` and ``ended`` are receipts of the records that say so: whoever trusts a key comes by them to
+        trust its successor (docs/ledger.md, Keys).
+        """
+        return Response(keylist.answer())
 
 
 class LogConsistency(APIView):

@@ -126,6 +126,15 @@ class SigningKey(models.Model):
         db_table = "evidence_signingkey"
 
     @property
+    def status(self) -> str:
+        return self.get_ending_display()
+
+    @property
+    def extent(self) -> str:
+        """The sizes it signs, in words."""
+        return f"from size {self.from_size}" + ("" if self.to_size is None else f" to {self.to_size}")
+
+    @property
     def from_index(self) -> int:
         """The first record that a record key signs."""
         return max(self.from_size - 1, 0)

@@ -1,0 +1,9 @@
+"""``rotate_record_key [--new-key FILE | --finish | --revoke KEY --reason WHY | --lost --reason HOW]``."""
+
+from evidence import keys
+from evidence.management.rotation_command import RotationCommand
+
+
+class Command(RotationCommand):
+    help = "Change the key that signs what arrived unsigned: both count through an overlap, until --finish."
+    purpose = keys.RECORD
