@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
 from aiosmtpd.controller import Controller
 
-from tests.e2e.scenario.stage import Stage
+from tests.e2e.scenario.stage import Stage, answered
 from tests.faults.site import Site
 
 
@@ -21,8 +21,15 @@ def hire(site: Site, **roles: str) -> Stage:
         made = site.manage("create_user", name.title(), "--email", email, "--role", role, "--json")
         people[name] = {"email": email, "password": json.loads(made)["password"]}
     stage = Stage(site.url, site.data_dir, {"people": people, "tokens": {}})
-    stage.state["tokens"] = {name: stage.new_token(name) for name in people}
+    stage.state["tokens"] = {name: _token(stage, name) for name in people}
     return stage
+
+
+def _token(stage: Stage, name: str) -> str:
+    with closing(stage.browser(name)) as browser:
+        headers = {"X-CSRFToken": browser.cookies["csrftoken"], "Referer": stage.url}
+        made = browser.post("/api/v1/tokens", json={"label": "faults", "days": 7}, headers=headers)
+    return str(answered(made, 201)["token"])
 
 
 class MailServer:

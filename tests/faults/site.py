@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,8 +79,12 @@ class Site:
         assert reset([self.data_dir], sure=True) == 0
 
     def manage(self, *arguments: str, owner: bool = False, **variables: str) -> str:
-        env = self.env if owner else services.without_owner(self.env)
-        return services.manage(*arguments, env=env | variables)
+        """What a management command prints; all of it when it fails."""
+        env = (self.env if owner else services.without_owner(self.env)) | variables
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=services.ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"manage.py {' '.join(arguments)} ended with {done.returncode}:\n{_said(done)}"
+        return done.stdout
 
     def database(self) -> psycopg.Connection[Any]:
         """A superuser's connection, to look and to set traps."""
@@ -168,6 +174,10 @@ class Site:
     def stop_worker_and_beat(self) -> None:
         for child in (self.beat, self.worker):
             kill(child)
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    return f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
 def kill(child: Child) -> None:
