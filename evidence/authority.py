@@ -79,6 +79,15 @@ def remembered() -> Facts:
     return facts
 
 
+def refreshed() -> Facts:
+    """This process's memory as of now, whatever it last saw."""
+    global _memory
+    epoch = epoch_now()
+    if _memory is None or _memory.epoch != epoch:
+        _memory = Facts(epoch)
+    return _memory
+
+
 def epoch_now() -> int:
     return Authority.objects.values_list("epoch", flat=True).get(id=1)
 

@@ -14,6 +14,7 @@ from config.errors import (
     InvalidError,
     MissingError,
     ProoftrailError,
+    TooLargeError,
     UnavailableError,
 )
 from evidence import artifacts, authority, kinds
@@ -50,13 +51,17 @@ def record(prepare: Callable[[Facts], Draft]) -> Placed:
     facts = authority.remembered()
     try:
         return append(prepare(facts))
+    except FactsChangedError:
+        pass
     except ProoftrailError as refused:
-        if isinstance(refused, UnavailableError) and not isinstance(refused, FactsChangedError):
-            raise
-        # A refusal counts only if it follows from the rights of now.
-        if not isinstance(refused, FactsChangedError) and authority.epoch_now() == facts.epoch:
+        if not hangs_on_facts(refused) or authority.epoch_now() == facts.epoch:
             raise
     return append(prepare(Facts()))
+
+
+def hangs_on_facts(refused: object) -> bool:
+    """Whether a refusal may only follow from rights, keys or releases as they were remembered."""
+    return isinstance(refused, ProoftrailError) and not isinstance(refused, UnavailableError | TooLargeError)
 
 
 def plain_draft(
@@ -123,10 +128,14 @@ def signed_draft(
     idempotency: Idempotency,
     facts: Facts | None = None,
     valid_until: datetime | None = None,
+    envelope: Envelope | None = None,
 ) -> Draft:
-    """A draft from a DSSE envelope that the principal's own key signed; its bytes are kept as sent."""
+    """A draft from a DSSE envelope that the principal's own key signed; its bytes are kept as sent.
+
+    `envelope` is `data` where the caller has parsed it.
+    """
     facts = facts or Facts()
-    envelope = parse_envelope(data)
+    envelope = envelope or parse_envelope(data)
     if envelope.payload_type != IN_TOTO:
         raise InvalidError(
             f"Envelopes carry {IN_TOTO} statements, not {envelope.payload_type!r}.", code="payload_type_unsupported"

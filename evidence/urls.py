@@ -1,9 +1,10 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, log, records, releases, tiles, tokens
+from evidence.api import artifacts, batch, log, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
+    path("records/batch", batch.records_batch, name="records-batch"),
     path("records/<int:index>", records.RecordDetail.as_view(), name="record"),
     path("records/<int:index>/proof", records.RecordProof.as_view(), name="record-proof"),
     path("kinds", records.KindList.as_view(), name="kinds"),

@@ -58,6 +58,13 @@ def describe(error: errors.ProoftrailError) -> tuple[int, dict[str, Any], dict[s
     return status, document, headers
 
 
+def from_format(error: Exception) -> errors.InvalidError:
+    """An error of the ledger's formats (`evidence.tlog`, which knows nothing of this) as one of the domain."""
+    code = str(getattr(error, "code", "malformed"))
+    code = "envelope_malformed" if code == "malformed" else code
+    return errors.InvalidError(str(error), code=code, where=getattr(error, "path", None))
+
+
 def respond(error: errors.ProoftrailError) -> JsonResponse:
     """A domain error as a plain Django response (for views outside DRF)."""
     status, document, headers = describe(error)

@@ -1,5 +1,7 @@
 """From a request to what the ledger wants to know: who acts, under which credential, with which idempotency key."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from rest_framework.request import Request
 
@@ -44,6 +46,11 @@ def idempotency_of(request: Request | HttpRequest) -> Idempotency | None:
     key = plain.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
-    if not 1 <= len(key) <= 255 or not all("!" <= char <= "~" for char in key):
-        raise InvalidError("Idempotency-Key is 1 to 255 visible ASCII characters.", code="idempotency_key_invalid")
+    check_key(key)
     return Idempotency.of(key, method=plain.method or "", path=plain.get_full_path(), body=raw_body(plain))
+
+
+def check_key(key: Any) -> None:
+    """Raises InvalidError ``idempotency_key_invalid``."""
+    if not isinstance(key, str) or not 1 <= len(key) <= 255 or not all("!" <= char <= "~" for char in key):
+        raise InvalidError("Idempotency-Key is 1 to 255 visible ASCII characters.", code="idempotency_key_invalid")

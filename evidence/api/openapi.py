@@ -75,6 +75,7 @@ def describe_the_rest(result: dict[str, Any], generator: Any, request: Any, publ
     schemas = result["components"].setdefault("schemas", {})
     schemas |= {"Problem": PROBLEM, "RecordIn": RECORD, "Receipt": RECEIPT}
     result["paths"][_PREFIX + "records"]["post"] = _post_records()
+    result["paths"][_PREFIX + "records/batch"] = {"post": _post_batch()}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for operations in result["paths"].values():
         for operation in operations.values():
@@ -107,5 +108,24 @@ def _post_records() -> dict[str, Any]:
             },
         },
         "security": [{"bearer": []}],
-        "responses": {"201": {"description": "The receipt", "content": receipt}},
+        "responses": {
+            "201": {"description": "The receipt", "content": receipt},
+            "200": {"description": "The receipt of the first time: this was recorded before", "content": receipt},
+        },
+    }
+
+
+def _post_batch() -> dict[str, Any]:
+    lines = {"application/x-ndjson": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "records_batch_create",
+        "tags": ["records"],
+        "description": "Record evidence in bulk: NDJSON, a line for each record, either as in `POST records` or a DSSE "
+        "envelope with `release`, `system` and `occurred_at` beside `payload` (or in the query, for all). A line may "
+        "have its own `idempotency_key`. The answer has a line for each line, in order: `{line, status, receipt}` or "
+        "`{line, status, problem}`; a bad line fails alone.",
+        "parameters": _post_records()["parameters"],
+        "requestBody": {"required": True, "content": lines},
+        "security": [{"bearer": []}],
+        "responses": {"200": {"description": "A line of answer for each line", "content": lines}},
     }

@@ -15,6 +15,7 @@ def receipt_of(placed: Placed) -> dict[str, Any]:
 
 
 def answer(placed: Placed, *, status: int = 201, **parts: Any) -> Response:
-    """``{<part>: …, "receipt": …}``; a replay says so in ``Idempotency-Replayed``."""
+    """``{<part>: …, "receipt": …}``; a replay is 200 and says so in ``Idempotency-Replayed``."""
     headers = {"Idempotency-Replayed": "true"} if placed.replayed else {}
+    status = 200 if placed.replayed else status
     return Response(parts | {"receipt": receipt_of(placed)}, status=status, headers=headers)

@@ -1,10 +1,8 @@
 """POST and GET records, and their proofs."""
 
-import threading
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -17,9 +15,10 @@ from rest_framework.views import APIView
 from config.api import problem
 from config.api.pagination import CursorPagination
 from config.api.times import parse_time
-from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError, UnavailableError
+from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError
 from evidence import records
 from evidence.api import actors
+from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
@@ -35,7 +34,6 @@ from evidence.tlog.tlog_proof import format_proof
 
 DSSE = "application/vnd.dsse.envelope.v1+json"
 LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
-_in_flight = threading.Semaphore(settings.MAX_REQUESTS_IN_FLIGHT)
 
 
 @csrf_exempt
@@ -44,18 +42,13 @@ def collection(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         response: HttpResponse = _LIST(request)
         return response
-    # Admission is counted before the body is read: a service that is full says so at once (R4.2).
-    if not _in_flight.acquire(blocking=False):
-        return problem.respond(UnavailableError("The service is busy. Retry with the same key.", code="busy"))
     try:
-        return _post(request)
+        with write_admitted():
+            return _post(request)
     except ProoftrailError as error:
         return problem.respond(error)
     except TlogError as error:
-        code = "envelope_malformed" if error.code == "malformed" else error.code
-        return problem.respond(InvalidError(str(error), code=code, where=getattr(error, "path", None)))
-    finally:
-        _in_flight.release()
+        return problem.respond(problem.from_format(error))
 
 
 def _post(request: HttpRequest) -> HttpResponse:
@@ -67,7 +60,8 @@ def _post(request: HttpRequest) -> HttpResponse:
     headers = {"Location": f"/api/v1/records/{placed.index}"}
     if placed.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return HttpResponse(placed.receipt(), content_type="application/json", status=201, headers=headers)
+    status = 200 if placed.replayed else 201
+    return HttpResponse(placed.receipt(), content_type="application/json", status=status, headers=headers)
 
 
 def _draft(request: HttpRequest, text: str, body: bytes, facts: Facts) -> Draft:

@@ -11,7 +11,7 @@ from evidence.ledger.literals import bytes_array, number_array, text_array
 from evidence.tlog.leaf import Leaf
 from evidence.tlog.merkle import Growth
 
-APPEND = f"SELECT evidence_append({', '.join(['%s'] * 24)})"
+APPEND = f"SELECT evidence_append({', '.join(['%s'] * 25)})"
 NOTE = "INSERT INTO evidence_note (size, text) VALUES (%s, %s)"
 TILE = "INSERT INTO evidence_tile (level, number, hashes) VALUES (%s, %s, %b)"
 
@@ -32,8 +32,8 @@ class Row:
         return Recorded(self.index, self.leaf, self.draft.statement, self.draft.sealed.members, self.draft.signed_by)
 
 
-def appended(rows: Sequence[Row], growth: Growth, at: datetime) -> list[Any]:
-    """Parameters of `APPEND`."""
+def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None = None) -> list[Any]:
+    """Parameters of `APPEND`; `note` is the checkpoint if the batch ends with these rows."""
     sealed = [row.draft.sealed for row in rows]
     keys = [row.draft.idempotency for row in rows]
     classes = [row.draft.kind.retention for row in rows]
@@ -56,4 +56,5 @@ def appended(rows: Sequence[Row], growth: Growth, at: datetime) -> list[Any]:
         bytes_array(key.key_mac if key else None for key in keys),
         bytes_array(key.request_mac if key else None for key in keys),
         *(text_array(column) for column in found),
+        note,
     ]

@@ -217,9 +217,8 @@ def _finish(batch: _Batch) -> dict[int, Outcome]:
         rows = []
     growth = _raised(batch) if rows else batch.growth()
     note = _sign(batch, growth)
-    wanted = [(APPEND, appended(rows, growth, batch.at))] if rows else []
-    tiles = [(TILE, tile) for tile in _full_tiles(batch)]
-    _run(*wanted, *tiles, (NOTE, (batch.size, note)))
+    last = (APPEND, appended(rows, growth, batch.at, note)) if rows else (NOTE, (batch.size, note))
+    _run(last, *((TILE, tile) for tile in _full_tiles(batch)))
     return {row.position: _placed(row, growth, note) for row in batch.rows}
 
 

@@ -44,14 +44,15 @@ BEGIN
     END IF;
 END $$;
 
--- Insert records `first` to `new_size` - 1 and raise the head: first, since entries may only lie below its size.
+-- Insert records `first` to `new_size` - 1 and raise the head: first, since entries may only lie below its size. `note`
+-- is the signed checkpoint where the batch ends with them, else NULL.
 -- `scopes` and `subjects` hold arrays as text: rows of unequal length do not fit into one array of arrays.
 CREATE FUNCTION public.evidence_append(
     first bigint, new_size bigint, new_root bytea, new_frontier bytea, received timestamptz,
     leaves bytea[], leaf_hashes bytea[], salts bytea[], contexts bytea[], envelopes bytea[], codecs smallint[],
     classes text[], untils timestamptz[], key_macs bytea[], request_macs bytea[],
     kinds text[], occurreds timestamptz[], principals text[], scopes text[], releases text[], subjects text[],
-    outcomes text[], facts text[], signers text[]
+    outcomes text[], facts text[], signers text[], note text
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     UPDATE public.evidence_head SET size = new_size, root = new_root, frontier = new_frontier, last_at = received
@@ -69,6 +70,9 @@ BEGIN
         SELECT first + n - 1, k, received, o, p, s::text[], r, u::text[], c, f::jsonb, b
         FROM unnest(kinds, occurreds, principals, scopes, releases, subjects, outcomes, facts, signers)
             WITH ORDINALITY AS t(k, o, p, s, r, u, c, f, b, n);
+    IF note IS NOT NULL THEN
+        INSERT INTO public.evidence_note (size, text) VALUES (new_size, note);
+    END IF;
 END $$;
 """
 

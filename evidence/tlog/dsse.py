@@ -43,7 +43,11 @@ def pae(payload_type: str, body: bytes) -> bytes:
 
 def parse_envelope(data: bytes) -> Envelope:
     """An envelope with 1 to 16 signatures, none of them checked. Unknown members are passed over."""
-    value = parse_strict(data)
+    return envelope_of(parse_strict(data))
+
+
+def envelope_of(value: Any) -> Envelope:
+    """The same from JSON that `parse_strict` has read."""
     if not isinstance(value, dict):
         raise MalformedError("an envelope is a JSON object", path="$")
     signatures = value.get("signatures")
