@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from config.cli import environment
+from config.cli import environment, trust
 from config.cli.errors import usage
 from evidence.tlog.errors import MalformedError
 from evidence.tlog.note import Verifier
@@ -18,14 +19,11 @@ from evidence.tlog.note import Verifier
 
 @dataclass(frozen=True)
 class Server:
-    """One server as commands see it; ``log_keys`` are verifier keys pinned at login or given by variable."""
+    """One server as commands see it; ``log_keys`` are those pinned at login or given by variable."""
 
     url: str
     token: str | None = None
-    log_keys: tuple[str, ...] = ()
-
-    def verifiers(self) -> list[Verifier]:
-        return [parse_vkey(key) for key in self.log_keys]
+    log_keys: tuple[Verifier, ...] = ()
 
     @property
     def sends_in_clear(self) -> bool:
@@ -39,18 +37,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def parse_vkey(text: str) -> Verifier:
-    """A verifier key as printed by the service, or the path of a file that holds one."""
-    if "+" not in text and Path(text).is_file():
-        text = Path(text).read_text().strip()
-    try:
-        return Verifier.parse(text)
-    except MalformedError as error:
-        raise usage(
-            f"{text[:80]!r} is not a log key: {error}", "It looks like name+1a2b3c4d+AT… and is one line."
-        ) from error
 
 
 def check_url(url: str) -> str:
@@ -94,8 +80,19 @@ def load() -> dict[str, Any]:
 def save(server: Server) -> None:
     """Remember this server and make it the current one."""
     profile = load()
-    profile["servers"][server.url] = {"token": server.token, "log_keys": list(server.log_keys)}
+    profile["servers"][server.url] = {"token": server.token, "log_keys": [trust.stored(key) for key in server.log_keys]}
     profile["current"] = server.url
+    _write(profile)
+
+
+def keep_keys(url: str, keys: Sequence[Verifier]) -> None:
+    """Pin these keys for a server that the user is logged in to."""
+    profile = load()
+    profile["servers"][url]["log_keys"] = [trust.stored(key) for key in keys]
+    _write(profile)
+
+
+def _write(profile: dict[str, Any]) -> None:
     target = path()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
@@ -108,7 +105,14 @@ def save(server: Server) -> None:
 def known(url: str) -> Server | None:
     """What was stored for this server at login."""
     entry = load()["servers"].get(url)
-    return Server(url, entry.get("token"), tuple(entry["log_keys"])) if entry else None
+    return Server(url, entry.get("token"), _restored(entry)) if entry else None
+
+
+def _restored(entry: dict[str, Any]) -> tuple[Verifier, ...]:
+    try:
+        return tuple(trust.restored(key) for key in entry["log_keys"])
+    except MalformedError as error:
+        raise usage(f"{path()} is damaged: {error}", "Move it away and log in again.") from error
 
 
 def current() -> Server:
@@ -122,14 +126,13 @@ def current() -> Server:
         raise usage("There is no server", "Set PROOFTRAIL_URL and PROOFTRAIL_TOKEN, or run `prooftrail login --url …`.")
     stored = known(url) or Server(url)
     token = environment.variable("PROOFTRAIL_TOKEN") or stored.token
-    return Server(url, check_token(token) if token else None, stored.log_keys + _given_keys())
+    return Server(url, check_token(token) if token else None, trust.merged(stored.log_keys, _given_keys()))
 
 
-def all_log_keys() -> tuple[str, ...]:
+def all_log_keys() -> tuple[Verifier, ...]:
     """Every log key that the user trusts: of all servers, and by variable."""
-    stored = [key for entry in load()["servers"].values() for key in entry["log_keys"]]
-    return tuple(dict.fromkeys([*stored, *_given_keys()]))
+    return trust.merged(*(_restored(entry) for entry in load()["servers"].values()), _given_keys())
 
 
-def _given_keys() -> tuple[str, ...]:
-    return tuple((environment.variable("PROOFTRAIL_LOG_KEY") or "").split())
+def _given_keys() -> tuple[Verifier, ...]:
+    return trust.given((environment.variable("PROOFTRAIL_LOG_KEY") or "").split()).log

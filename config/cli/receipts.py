@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
-from config.cli import files, output
+from config.cli import files, output, profile, trust
 from config.cli.api import Answer, Api
 from config.cli.errors import CommandError, ExitCode
 from config.cli.profile import Server
 from evidence.tlog.canonical import parse_strict
 from evidence.tlog.errors import MalformedError
-from evidence.tlog.receipt import Receipt, parse_receipt, verify_receipt
-from evidence.tlog.report import VerificationError
+from evidence.tlog.note import Verifier
+from evidence.tlog.receipt import SIGNATURE_STEP, Receipt, parse_receipt, verify_receipt
+from evidence.tlog.report import Step, VerificationError
 
 
 def check(content: bytes, server: Server, *, sent: bytes | None, release: str | None = None) -> Receipt:
@@ -21,7 +22,7 @@ def check(content: bytes, server: Server, *, sent: bytes | None, release: str | 
     """
     try:
         receipt = parse_receipt(content)
-        steps = list(verify_receipt(receipt, verifiers=server.verifiers(), sent=sent))
+        steps = _verified(receipt, server, sent)
         if release is not None and parse_strict(receipt.context).get("release") != release:
             raise VerificationError(1, f"the context does not name release {release}")
     except (MalformedError, VerificationError) as error:
@@ -34,6 +35,32 @@ def check(content: bytes, server: Server, *, sent: bytes | None, release: str | 
         if step.ok is None:
             output.note(f"{step.title}: {step.detail}")
     return receipt
+
+
+def _verified(receipt: Receipt, server: Server, sent: bytes | None) -> list[Step]:
+    """The steps under the keys trusted for this server; after a rotation, under those that the log leads to."""
+    try:
+        return list(verify_receipt(receipt, verifiers=server.log_keys, sent=sent))
+    except VerificationError as error:
+        if error.step != SIGNATURE_STEP:
+            raise
+        followed = _follow(server)
+        if followed == server.log_keys:
+            raise
+    steps = list(verify_receipt(receipt, verifiers=followed, sent=sent))
+    output.note("The log key was changed; the log itself names the new one.")
+    known = profile.known(server.url)
+    if known is not None and known.log_keys:
+        profile.keep_keys(server.url, followed)
+    return steps
+
+
+def _follow(server: Server) -> tuple[Verifier, ...]:
+    try:
+        return trust.follow(server.log_keys, trust.listed(Api(server)))
+    except CommandError as error:
+        output.note(f"The server's log keys cannot be read ({error}): if they changed, run `prooftrail login`.")
+        return server.log_keys
 
 
 def finish(api: Api, answer: Answer, text: str, *, as_json: bool) -> None:

@@ -31,6 +31,8 @@ from evidence.tlog.report import Step, VerificationError
 from evidence.tlog.statement import parse_statement
 from evidence.tlog.tlog_proof import TlogProof, parse_proof
 
+#: The step that depends on whom the verifier trusts.
+SIGNATURE_STEP = 5
 SIGNED_BY = ("pipeline", "service")
 _BASE64 = ("leaf", "salt", "context", "envelope")
 _TEXT = ("checkpoint", "proof", "principal", "signed_by")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from config.cli import files, output, profile
+from config.cli import files, output, profile, trust
 from config.cli.api import Api
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.profile import Server
 from evidence.tlog import keys
-from evidence.tlog.errors import MalformedError
+from evidence.tlog.checkpoint import LogKey
+from evidence.tlog.keyring import KeyList
 from evidence.tlog.note import Verifier
 
 
@@ -56,7 +57,8 @@ def login(
     profile.save(Server(url, server.token, pinned))
     output.line(f"Logged in to {url}; stored in {profile.path()}.")
     for key in pinned:
-        output.line(f"Log key pinned: {key}")
+        sizes = f" (sizes {key.sizes()})" if isinstance(key, LogKey) and (key.from_size or key.to_size) else ""
+        output.line(f"Log key pinned: {key.vkey}{sizes}")
     output.note("Compare the log key with the one that the operator publishes elsewhere.")
 
 
@@ -68,30 +70,28 @@ def _read_token(from_stdin: bool) -> str:
     raise usage("There is no token", "Pipe it in: prooftrail login --url … --token-stdin < token.txt")
 
 
-def _log_keys(api: Api) -> list[str]:
+def _log_keys(api: Api) -> KeyList:
     if api.server.sends_in_clear:
         output.warn(f"The token goes to {api.server.url} unencrypted; use https.")
-    answer = api.get("log/keys")
-    try:
-        offered = [Verifier.parse(entry["vkey"]).vkey for entry in answer["keys"]]
-    except (KeyError, TypeError, AttributeError, MalformedError) as error:
-        raise CommandError(f"The server's log keys make no sense: {error}", code=ExitCode.SERVER) from error
-    if not offered:
-        raise CommandError("The server names no log key", code=ExitCode.SERVER)
-    return offered
+    return trust.listed(api)
 
 
-def _settle_keys(known: Server | None, offered: list[str], *, accept: bool) -> tuple[str, ...]:
-    """The keys to pin. Those pinned before stay: a server cannot change its own past by naming another key."""
+def _settle_keys(known: Server | None, listed: KeyList, *, accept: bool) -> tuple[Verifier, ...]:
+    """The keys to pin. Those pinned before stay, and a further one joins them only if the log introduces it.
+
+    So a server cannot change its own past by naming another key.
+    """
     if known is None or not known.log_keys or accept:
-        return tuple(offered)
-    if not set(known.log_keys) <= set(offered):
+        return listed.log
+    offered = [key.vkey for key in listed.log]
+    if not {key.vkey for key in known.log_keys} <= set(offered):
         raise CommandError(
             f"The log key of {known.url} is not the one pinned before: it offers {', '.join(offered)}",
             code=ExitCode.NO,
             advice="Ask the operator. If the change is announced, log in again with --accept-log-key.",
         )
-    for key in offered:
-        if key not in known.log_keys:
-            output.warn(f"New log key, not trusted yet: {key} (log in with --accept-log-key once you compared it)")
-    return known.log_keys
+    pinned = trust.follow(known.log_keys, listed)
+    for vkey in offered:
+        if all(vkey != key.vkey for key in pinned):
+            output.warn(f"New log key, not trusted yet: {vkey} (log in with --accept-log-key once you compared it)")
+    return pinned

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from config.cli import output, profile
+from config.cli import output, profile, trust
 from config.cli.commands.releases import Json
 from config.cli.errors import ExitCode, usage
 from config.cli.files import read_from
 from evidence.tlog import keys
 from evidence.tlog.errors import MalformedError, TlogError
+from evidence.tlog.keyring import RecordKey
 from evidence.tlog.note import Verifier
 from evidence.tlog.receipt import parse_receipt, verify_receipt
 from evidence.tlog.report import Step, VerificationError
@@ -55,7 +56,9 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="PACK|RECEIPT", help="A pack (ZIP) or a receipt (JSON).")],
     log_key: Annotated[
         list[str] | None,
-        typer.Option(help="The log's verifier key, or a file with it; by default those pinned at login."),
+        typer.Option(
+            help="The log's verifier key, a file with it, or the list that log/keys answers; by default those pinned."
+        ),
     ] = None,
     since: Annotated[Path | None, typer.Option(help="An earlier checkpoint or pack that this one must extend.")] = None,
     sent: Annotated[Path | None, typer.Option(help="Receipts: what was sent, such as the signed envelope.")] = None,
@@ -69,13 +72,16 @@ def verify(
     Neither can vouch for its own key: without --log-key or a key pinned at login the best answer is "consistent,
     signer unknown", with exit code 1.
     """
-    verifiers = [profile.parse_vkey(key) for key in log_key or profile.all_log_keys()]
+    pinned = profile.all_log_keys()
+    given = trust.given(log_key or [])
+    # A key that the profile knows to have ended has ended, however it is named here.
+    verifiers = [key for key in trust.merged(given.log, pinned) if key.vkey in _vkeys(given.log or pinned)]
     with read_from(path).open("rb") as file:
         is_pack = file.read(2) == _ZIP
     if is_pack:
         steps = _pack_steps(path, verifiers, since=since, extra=sent or record_key)
     else:
-        steps = _receipt_steps(path, verifiers, sent=sent, record_key=record_key, extra=since)
+        steps = _receipt_steps(path, verifiers, sent=sent, record_key=record_key, listed=given.record, extra=since)
     report = _collect(steps, show=not as_json)
     result = report.result(trusted=bool(verifiers))
     if as_json:
@@ -84,6 +90,10 @@ def verify(
         _conclude(path, result)
     if result != VERIFIED:
         raise typer.Exit(ExitCode.NO)
+
+
+def _vkeys(keys: Iterable[Verifier]) -> set[str]:
+    return {key.vkey for key in keys}
 
 
 def _pack_steps(path: Path, verifiers: Sequence[Verifier], *, since: Path | None, extra: object) -> Iterable[Step]:
@@ -101,18 +111,18 @@ def _receipt_steps(
     *,
     sent: Path | None,
     record_key: Sequence[Path] | None,
+    listed: Sequence[RecordKey],
     extra: object,
 ) -> Iterable[Step]:
     if extra:
         raise usage("--since goes with packs, not with receipts")
     content = read_from(sent).read_bytes() if sent else None
-    public = [_public_key(key) for key in record_key or []]
-    yield from verify_receipt(
-        parse_receipt(path.read_bytes()),
-        verifiers=verifiers,
-        sent=content,
-        record_keys={keys.key_digest(key): key for key in public} if public else None,
-    )
+    receipt = parse_receipt(path.read_bytes())
+    known = {keys.key_digest(key): key for key in [_public_key(key) for key in record_key or []]}
+    if not known and receipt.signed_by == "service":
+        known = {key.key_id: key.public_key for key in listed if key.counts_at(receipt.index)}
+    named = bool(record_key) or (bool(listed) and receipt.signed_by == "service")
+    yield from verify_receipt(receipt, verifiers=verifiers, sent=content, record_keys=known if named else None)
 
 
 def _public_key(path: Path) -> Any:
