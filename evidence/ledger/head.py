@@ -3,6 +3,7 @@
 `evidence_begin` (migration 0006) asks after it has the lock, so that it sees what the last batch wrote.
 """
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from django.db import connection
 from psycopg.rows import namedtuple_row
 
 from config.errors import UnavailableError
-from evidence.ledger import settling
+from evidence.ledger import reader, settling
 from evidence.ledger.draft import Draft
 from evidence.ledger.literals import bytes_array, text_array
 from evidence.tlog.merkle import Frontier
@@ -126,6 +127,22 @@ def _check_clocks(database_now: datetime, last_at: datetime) -> None:
 # -- never behind what was seen -------------------------------------------------------------------------------------
 
 _seen = 0
+_greeted: "weakref.ref[psycopg.Connection[Any]] | None" = None
+
+
+def greet() -> None:
+    """Before the first batch on a new connection: is this still the log that the outside has seen?
+
+    It may be an older copy, restored or promoted meanwhile. Raises UnavailableError ``ledger_behind_anchor``.
+    """
+    global _greeted
+    from evidence import anchors  # they read the ledger, which this is part of
+
+    database = raw()
+    if _greeted is not None and _greeted() is database:
+        return
+    anchors.refuse_if_behind(reader.size())
+    _greeted = weakref.ref(database)
 
 
 def _check_seen(size: int) -> None:

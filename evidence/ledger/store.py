@@ -107,6 +107,7 @@ def _alone(error: Exception) -> ProoftrailError:
 def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     replays: dict[int, int] = {}
+    head.greet()
     with transaction.atomic():
         batch = _Batch(head.lock(drafts))
         settling.settle_keys(drafts, batch.start.known, outcomes, replays)
