@@ -1,9 +1,9 @@
 """``check_ledger``: recompute everything from the stored bytes and name what differs (docs/ledger.md, "The check")."""
 
-from evidence.ledger.check.deviations import Deviation, Progress, Report
+from evidence.ledger.check.deviations import ADVICE, Deviation, Progress, Report
 from evidence.ledger.check.run import Check
 
-__all__ = ["Check", "Deviation", "check"]
+__all__ = ["ADVICE", "Check", "Deviation", "check"]
 
 
 def _ignore(*_: object) -> None:

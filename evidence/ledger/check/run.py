@@ -7,80 +7,69 @@
 4. tree: full tiles, root and frontier of the head
 5. checkpoints: signed by the log key, each with the root of its size
 6. projections: the ledger replayed into temporary tables, compared both ways
+7. anchors: the copies outside, against the ledger (`evidence/ledger/check/anchors.py`)
 
-The pass over the entries and a first comparison run in transactions of seconds; a short last one, for which the
-whole database stands still, covers what arrived meanwhile. Memory does not grow with the log.
+The pass over the entries and a first comparison run in transactions of a second or less; a short last one, for which
+the whole database stands still, covers what arrived meanwhile. Memory does not grow with the log.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
 
+from config.errors import UnavailableError
 from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
+from evidence.ledger.check.ahead import Ranges
+from evidence.ledger.check.anchors import check_anchors
 from evidence.ledger.check.deviations import Deviation, Progress, Report
+from evidence.ledger.check.entries import OUT_OF_ORDER, Examined
 from evidence.ledger.check.shadow import Shadows
 from evidence.ledger.check.signers import Signers
 from evidence.ledger.check.tree import Tree
-from evidence.ledger.draft import Recorded
-from evidence.models import Entry, Head, Payload
-from evidence.tlog.dsse import parse_envelope
-from evidence.tlog.errors import TlogError
-from evidence.tlog.leaf import Leaf, parse_leaf, payload_digest
-from evidence.tlog.merkle import leaf_hash
-from evidence.tlog.statement import parse_statement
+from evidence.models import Entry, Head, Idempotency, Payload
+from evidence.tlog.merkle import root_at
+from evidence.tlog.tiles import TileNodes
 
-#: A transaction ends after about this long: a long snapshot slows appends down.
-PASS_SECONDS = 2.0
-#: Entries that are verified and replayed together.
-GROUP = 64
 #: The last transaction reads about this many entries at most.
 TAIL = 512
 #: Deviations kept in the answer; every one is reported.
 KEPT = 10_000
 
 
-@dataclass(frozen=True)
-class _Row:
-    """An entry as it is stored; `leaf` and `recorded` are None where their bytes say nothing."""
-
-    index: int
-    leaf_bytes: bytes
-    leaf: Leaf | None = None
-    recorded: Recorded | None = None
-
-
 class Check:
-    def __init__(self, report: Report, progress: Progress) -> None:
+    """`jobs` processes examine the entries of a log that is large enough for it."""
+
+    def __init__(self, report: Report, progress: Progress, jobs: int = 1) -> None:
         self.found: list[Deviation] = []
         #: How many there are, kept or not.
         self.count = 0
+        #: What could not be checked, and why.
+        self.unchecked: list[str] = []
         self._report = report
         self._progress = progress
-        self._signers = Signers()
-        self.tree = Tree(self._deviates, self._signers)
+        self._jobs = jobs
+        self.tree = Tree(self._deviates)
         self._last_at: datetime | None = None
         self._known = set(load_kinds().by_name)
 
     def run(self) -> None:
-        with Shadows(self._deviates) as shadows:
-            self._shadows = shadows
+        with Shadows(self._deviates) as self._shadows, Ranges(self._jobs) as self._ranges:
             whole = self._follow()
-            shadows.compare()
+            self._shadows.compare()
             with transaction.atomic():
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                shadows.begin_last()
+                self._shadows.begin_last()
                 self._close(whole)
-                shadows.compare_again()
+                self._shadows.compare_again()
+        self._check_anchors()
 
     def _deviates(self, what: str, where: str, detail: str) -> None:
-        deviation = Deviation(what, where, detail)
+        self._add(Deviation(what, where, detail))
+
+    def _add(self, deviation: Deviation) -> None:
         self._report(deviation)
         self.count += 1
         if len(self.found) < KEPT:
@@ -92,13 +81,14 @@ class Check:
         """Read until few entries are left for the last transaction; False if one in between is missing."""
         for _ in range(20):  # a log that grows faster than it is checked must not keep this from ending
             end = reader.size()
-            while self.tree.size < end:
+            for examined in self._ranges.examine(self.tree.size, end):
                 with transaction.atomic():
                     with connection.cursor() as cursor:
                         cursor.execute("SET TRANSACTION READ ONLY")  # temporary tables may be written all the same
-                    if not self._read(end, time.monotonic() + PASS_SECONDS):
-                        return False
+                    self._take(examined)
                 self._progress(self.tree.size, end)
+            if not self._reached(end):
+                return False
             if reader.size() - end <= TAIL:
                 break
         return True
@@ -106,99 +96,69 @@ class Check:
     def _close(self, whole: bool) -> None:
         """The entries since, then what only holds at one moment: the head, and nothing past it."""
         head = Head.objects.get(id=1)
-        if whole and self._read(head.size, None):
+        if whole and self._read_rest(head.size):
             self.tree.close(head)
             if self._last_at is not None and head.last_at != self._last_at:
                 self._deviates("head", "last_at", f"is {head.last_at}, the last entry was received at {self._last_at}")
         past = Q(index__gte=head.size) | Q(index__lt=0)
+        detail = f"lies outside the log, which has {head.size} entries"
         for table, what in ((Entry, "entry"), (Payload, "payload")):
             for index in table.objects.filter(past).order_by("index").values_list("index", flat=True)[:10]:
-                self._deviates(what, f"entry {index}", f"lies outside the log, which has {head.size} entries")
+                self._deviates(what, f"entry {index}", detail)
+        self._check_keys_past(head.size)
+
+    def _check_keys_past(self, size: int) -> None:
+        """A request that was answered with an entry proves that there was one."""
+        lost = Idempotency.objects.filter(index__gte=size).order_by("index").values_list("index", flat=True)
+        for index in lost[:10]:
+            detail = f"missing: a request was answered with it, but the log has {size} entries; its end was cut off"
+            self._deviates("entry", f"entry {index}", detail)
+
+    def _check_anchors(self) -> None:
+        try:
+            check_anchors(self._deviates, log_keys=Signers().log_keys, root_at=_root_at, size=self.tree.size)
+        except UnavailableError as error:
+            self.unchecked.append(f"anchors: {error.detail}")
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
-    def _read(self, end: int, until: float | None) -> bool:
-        """Verify and replay entries up to `end`, or until the time is over; False if the next one is missing."""
-        for rows in self._groups(self.tree.size, end):
-            if not self._contiguous(rows):
-                return False
-            self.tree.grow([leaf_hash(row.leaf_bytes) for row in rows])
-            self._shadows.replay(
-                [row.recorded for row in rows if row.recorded is not None],
-                [(row.index, row.leaf) for row in rows if row.recorded is None and row.leaf is not None],
-            )
-            if until is not None and time.monotonic() > until:
-                return True
-        if self.tree.size < end:
-            self._missing(self.tree.size, end)
-        return self.tree.size == end
+    def _read_rest(self, end: int) -> bool:
+        for examined in self._ranges.examine(self.tree.size, end):
+            self._take(examined)
+        return self._reached(end)
 
-    def _contiguous(self, rows: Sequence[_Row]) -> bool:
-        for expected, row in enumerate(rows, start=self.tree.size):
-            if row.index != expected:
-                self._missing(expected, row.index)
-                return False
-        return True
+    def _take(self, examined: Examined) -> None:
+        """Add what the next range says to what those in front of it said."""
+        if examined.start != self.tree.size:
+            return  # one in between is missing
+        if self._last_at is not None and examined.first_at is not None and examined.first_at < self._last_at:
+            self._deviates("leaf", f"entry {examined.start}", OUT_OF_ORDER)
+        self._last_at = examined.last_at or self._last_at
+        for deviation in examined.found:
+            self._add(deviation)
+        for kind in sorted(examined.kinds.keys() - self._known, key=examined.kinds.__getitem__):
+            self._name_kind(kind, examined.kinds[kind])
+        self.tree.grow(examined.hashes, examined.checkpoints)
+        self._shadows.replay(examined)
 
-    def _missing(self, start: int, end: int) -> None:
-        where = f"entry {start}" if end == start + 1 else f"entries {start} to {end - 1}"
-        self._deviates("entry", where, "missing; nothing after can be recomputed")
-
-    def _groups(self, start: int, end: int) -> Iterator[list[_Row]]:
-        """Entries of [start, end) in groups, through a server-side cursor."""
-        with connection.chunked_cursor() as cursor:
-            cursor.execute(
-                'SELECT e."index", e.leaf, e.leaf_hash, p.salt, p.context, p.envelope, p.codec FROM evidence_entry e'
-                ' LEFT JOIN evidence_payload p ON p."index" = e."index"'
-                ' WHERE e."index" >= %s AND e."index" < %s ORDER BY e."index"',
-                [start, end],
-            )
-            while stored := cursor.fetchmany(GROUP):
-                yield [self._row(index, bytes(leaf), bytes(hash_), *rest) for index, leaf, hash_, *rest in stored]
-
-    def _row(self, index: int, leaf_bytes: bytes, stored_hash: bytes, *payload: Any) -> _Row:
-        where = f"entry {index}"
-        if leaf_hash(leaf_bytes) != stored_hash:
-            self._deviates("leaf hash", where, "the stored hash is not that of the stored leaf")
-        try:
-            leaf = parse_leaf(leaf_bytes)
-        except TlogError as error:
-            self._deviates("leaf", where, str(error))
-            return _Row(index, leaf_bytes)
-        if self._last_at is not None and leaf.at < self._last_at:
-            self._deviates("leaf", where, "was received before the entry in front of it")
-        self._last_at = leaf.at
-        self._know(leaf.kind, where)
-        if payload[0] is None:
-            return _Row(index, leaf_bytes, leaf)
-        try:
-            return _Row(index, leaf_bytes, leaf, self._recorded(index, leaf, *payload))
-        except Exception as error:  # whatever bytes were put there, the check goes on
-            self._deviates("payload", where, f"cannot be read: {error or type(error).__name__}")
-            return _Row(index, leaf_bytes, leaf)
-
-    def _know(self, kind: str, where: str) -> None:
+    def _name_kind(self, kind: str, index: int) -> None:
         """Say once of each kind that is not declared here: its rows cannot be recomputed and seem to differ."""
-        if kind not in self._known:
-            self._known.add(kind)
-            self._deviates(
-                "kind",
-                where,
-                f"{kind} is not declared here: set PROOFTRAIL_DATA_PATHS as the service has it, check again",
-            )
+        self._known.add(kind)
+        detail = f"{kind} is not declared here: set PROOFTRAIL_DATA_PATHS as the service has it, check again"
+        self._deviates("kind", f"entry {index}", detail)
 
-    def _recorded(self, index: int, leaf: Leaf, salt: bytes, context: bytes, envelope: bytes, codec: int) -> Recorded:
-        where = f"entry {index}"
-        original = reader.envelope_of(Payload(index=index, envelope=envelope, codec=codec))
-        if payload_digest(bytes(salt), bytes(context), original) != leaf.digest:
-            self._deviates("payload", where, "salt, context and envelope do not give the leaf's digest")
-        authenticated = reader.parse_context(bytes(context))
-        if authenticated["principal"] != leaf.by:
-            self._deviates("payload", where, "its context names another principal than the leaf")
-        parsed = parse_envelope(original)
-        signed_by = authenticated["verification"]["signature"]
-        try:
-            self._signers.verify(parsed, signed_by, authenticated["key"], leaf)
-        except TlogError as error:
-            self._deviates("signature", where, str(error))
-        return Recorded(index, leaf, parse_statement(parsed.payload), authenticated, signed_by)
+    def _reached(self, end: int) -> bool:
+        """Whether the entries went on to `end`; names those that are missing."""
+        start = self.tree.size
+        if start == end:
+            return True
+        following = Entry.objects.filter(index__gt=start, index__lt=end).order_by("index")
+        after = following.values_list("index", flat=True).first() or end
+        where = f"entry {start}" if after == start + 1 else f"entries {start} to {after - 1}"
+        self._deviates("entry", where, "missing; nothing after can be recomputed")
+        return False
+
+
+def _root_at(size: int) -> bytes:
+    """The root of an earlier size, from tiles that step 4 compared."""
+    return root_at(size, TileNodes(reader.tile, size))

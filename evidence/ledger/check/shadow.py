@@ -4,7 +4,7 @@ pg_temp comes first in this connection's search path, so the projections' own co
 ONLY, which lets temporary tables be written and nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import TracebackType
 from typing import Any
@@ -14,9 +14,9 @@ from django.db import InterfaceError, OperationalError, connection, models, tran
 from config.errors import UnavailableError
 from evidence import projections
 from evidence.ledger.check.deviations import Deviates
+from evidence.ledger.check.entries import Examined, Examiner
 from evidence.ledger.draft import Recorded
-from evidence.models import HoldItem, Record
-from evidence.tlog.leaf import Leaf
+from evidence.models import Hold, HoldItem, Record
 
 #: Rows compared in one transaction.
 RANGE = 20_000
@@ -135,25 +135,34 @@ class Shadows:
 
     # -- replaying -------------------------------------------------------------------------------------------------
 
-    def replay(self, records: Sequence[Recorded], bare: Iterable[tuple[int, Leaf]]) -> None:
-        """Project records that follow each other; of `bare` ones only the leaf is left."""
-        Record.objects.bulk_create(projections.bare_row(index, leaf) for index, leaf in bare)
-        if not self._project(records):
-            for record in records:
-                self._project([record], alone=True)
+    def replay(self, examined: Examined) -> None:
+        """Project the records of the next range; of bare entries only the leaf is left."""
+        Record.objects.bulk_create(projections.bare_row(index, leaf) for index, leaf in examined.bare)
+        if not examined.outlines or self._project(examined):
+            return
+        examiner = Examiner()
+        for index, *_ in examined.outlines:
+            self._project(examiner.examine(index, index + 1), alone=True)
 
-    def _project(self, records: Sequence[Recorded], *, alone: bool = False) -> bool:
+    def _project(self, examined: Examined, *, alone: bool = False) -> bool:
         try:
-            with transaction.atomic():
-                projections.project(records)
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(examined.statement, examined.parameters)
+                if followers := self._followers(examined):
+                    projections.follow(followers)
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # a payload that was tampered with may say anything
             if alone:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
-                self._deviates("projection", f"entry {records[0].index}", f"cannot be replayed: {first}")
+                self._deviates("projection", f"entry {examined.start}", f"cannot be replayed: {first}")
             return False
         return True
+
+    def _followers(self, examined: Examined) -> Sequence[Recorded]:
+        """Records that may change more than the searchable table: where a hold stands, it may keep any of them."""
+        held = Hold.objects.exists() or any(record.leaf.kind == "hold.placed" for record in examined.own.values())
+        return list(examined.recorded()) if held else list(examined.own.values())
 
     # -- comparing -------------------------------------------------------------------------------------------------
 
