@@ -19,6 +19,7 @@ from django.conf import settings
 
 from config.errors import UnavailableError
 from evidence.models import SigningKey
+from evidence.tlog.checkpoint import LogKey
 from evidence.tlog.errors import TlogError
 from evidence.tlog.keys import key_digest, load_privates
 from evidence.tlog.note import Signer, Verifier
@@ -132,6 +133,13 @@ def log_signer() -> Signer:
 def log_verifier() -> Verifier:
     """The newest log key in force, as others trust it."""
     return Verifier.parse(log_signer().vkey)
+
+
+def log_keys() -> list[LogKey]:
+    """Every log key that was ever published, with its sizes."""
+    rows = SigningKey.objects.filter(purpose=LOG).order_by("from_size")
+    found = [(Verifier.parse(row.key_id), row) for row in rows]
+    return [LogKey(known.name, known.public_key, row.from_size, row.to_size) for known, row in found]
 
 
 def in_force(purpose: str) -> tuple[str, ...]:

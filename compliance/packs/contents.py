@@ -9,8 +9,7 @@ from compliance.packs.bag import BagWriter
 from compliance.packs.container import CHUNK
 from compliance.packs.plan import LedgerMovedError, Plan, Progress
 from config.errors import UnavailableError
-from evidence import storage
-from evidence.keys import record_key, record_key_id
+from evidence import keylist, storage
 from evidence.ledger.draft import Recorded
 from evidence.ledger.reader import Stored, read_many
 from evidence.models import Artifact, PipelineKey, Record, SigningKey
@@ -114,17 +113,20 @@ def _object(key: str, version: str, name: str) -> Iterator[bytes]:
 
 
 def keys(plan: Plan, signer: str) -> Mapping[str, Any]:
-    """Public keys of every signature in the pack, `signer` (the pack's own) among them; the log's are information."""
+    """Public keys of every signature in the pack, `signer` (the pack's own) among them, and the log's as it lists them.
+
+    Of the log's keys a verifier believes only what leads on from one that it trusts (`evidence.tlog.keyring`).
+    """
     wanted = set(plan.db.execute("SELECT purpose, id FROM signing_key")) | {("service", signer)}
     ids = [key_id for _, key_id in wanted]
     public = dict(PipelineKey.objects.filter(key_id__in=ids).values_list("key_id", "public_key"))
     public |= dict(SigningKey.objects.filter(purpose="record", key_id__in=ids).values_list("key_id", "public_key"))
-    public.setdefault(record_key_id(), record_key().public_key().public_bytes_raw())
-    log = SigningKey.objects.filter(purpose="log", from_size__lt=plan.order.size).order_by("from_size")
+    listed = keylist.answer(plan.order.size)
     return {
         "keys": [
             {"key_id": key_id, "purpose": purpose, "public_key": b64.encode(bytes(public[key_id]))}
             for purpose, key_id in sorted(wanted)
         ],
-        "log": [{"vkey": key.key_id, "from_size": key.from_size} for key in log],
+        "log": listed["keys"],
+        "record_keys": listed["record_keys"],
     }

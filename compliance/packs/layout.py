@@ -21,6 +21,8 @@ CRITERIA_PREFIX = "criteria/"
 LOG_PREFIX = "log/"
 CHECKPOINT, FRONTIER, CONSISTENCY = "log/checkpoint", "log/frontier.json", "log/consistency.json"
 KEYS, IPE, FAILURES, INDEX = "keys.json", "ipe.json", "failures.csv", "index.html"
+#: Records that name a key of the service with which a pack may be signed.
+KEY_KINDS = ("key.created", "key.rotated")
 #: Populations whose members the verifier counts again from the records themselves.
 POPULATIONS = ("releases", "deployments", "approvals", "exceptions", "records")
 

@@ -18,6 +18,7 @@ from evidence.tlog import b64
 from evidence.tlog.canonical import parse_strict
 from evidence.tlog.checkpoint import Checkpoint, parse_checkpoint
 from evidence.tlog.errors import TlogError
+from evidence.tlog.keyring import KeyList, RecordKey, key_list
 from evidence.tlog.keys import key_digest, load_raw
 from evidence.tlog.leaf import Leaf, parse_time
 from evidence.tlog.note import parse_note
@@ -105,6 +106,16 @@ class Pack:
                 raise InconsistentError(f"keys.json: {entry['key_id']} is not the SHA-256 of its key")
             found[entry["purpose"]][entry["key_id"]] = key
         return found
+
+    @cached_property
+    def key_list(self) -> KeyList:
+        """The service's own keys over time, as the pack tells them; packs of before have no such ranges."""
+        told = self.json(layout.KEYS)
+        return key_list({"keys": told.get("log", []), "record_keys": told.get("record_keys", [])})
+
+    @cached_property
+    def own_keys(self) -> dict[str, RecordKey]:
+        return {key.key_id: key for key in self.key_list.record}
 
     def described(self, what: str) -> str:
         if what == "envelopes":

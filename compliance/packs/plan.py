@@ -120,10 +120,11 @@ def first_received(start: datetime, size: int) -> int:
 
 
 def _key_record(size: int) -> int | None:
-    created = Record.objects.filter(
-        kind="key.created", facts__key_id=record_key_id(), index__lt=size, disposed_by=None, facts__purpose="record"
-    )
-    return created.values_list("index", flat=True).first()
+    begun = Record.objects.filter(kind__in=layout.KEY_KINDS, facts__key_id=record_key_id(), disposed_by=None)
+    found = begun.filter(facts__purpose="record").values_list("index", flat=True).first()
+    if found is not None and found >= size:
+        raise LedgerMovedError("The record key was changed after the pack's checkpoint.")
+    return found
 
 
 def carry_leaves(plan: Plan, bag: BagWriter, progress: Progress) -> None:

@@ -90,6 +90,8 @@ def _check_envelope(pack: Pack, record: _Record) -> None:
     key = pack.keys[purpose].get(key_id)
     if key is None:
         raise SignatureError(f"keys.json has no {purpose} key {key_id}")
+    if purpose == "service" and (own := pack.own_keys.get(key_id)) is not None and not own.counts_at(record.index):
+        raise SignatureError(f"key {key_id} of the service does not sign records at its index")
     verify_envelope(envelope, {key_id: key})
     pack.signatures[purpose] += 1
     if purpose == "service" and len(pack.vouched) < 100:
@@ -128,10 +130,10 @@ def pack_key(pack: Pack) -> str:
     created = pack.predicate.get("key_record")
     if created is not None:
         record = _parse(pack, str(created))
-        if record.leaf.kind == "key.created" and record.envelope is not None:
+        if record.leaf.kind in layout.KEY_KINDS and record.envelope is not None:
             body = parse_statement(parse_envelope(record.envelope).payload).predicate
             if (body["purpose"], body["key_id"]) == ("record", pack.signed_by):
-                return f"key.created record {created} names {pack.signed_by[:16]}…"
+                return f"{record.leaf.kind} record {created} names {pack.signed_by[:16]}…"
         raise InconsistentError(f"record {created} does not create the key {pack.signed_by} that signed the pack")
     if pack.signed_by not in pack.vouched:
         raise InconsistentError(f"no record of the log was signed by the service with {pack.signed_by}")

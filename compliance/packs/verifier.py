@@ -28,7 +28,8 @@ from compliance.packs import log_checks, record_checks
 from compliance.packs.container import ZipReader
 from compliance.packs.opened import Pack
 from evidence.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
-from evidence.tlog.errors import TlogError
+from evidence.tlog.errors import SignatureError, TlogError
+from evidence.tlog.keyring import follow
 from evidence.tlog.note import Verifier, parse_note
 from evidence.tlog.report import Step, VerificationError
 
@@ -83,8 +84,17 @@ def _signer(pack: Pack, verifiers: Sequence[Verifier]) -> Step:
     title = "Checkpoint is signed by the log"
     if not verifiers:
         return Step(5, title, "consistent, signer unknown: no trusted log key was given", ok=None)
-    open_checkpoint(pack.note, verifiers)
-    return Step(5, title, f"{pack.checkpoint.origin}, size {pack.checkpoint.size}")
+    said = f"{pack.checkpoint.origin}, size {pack.checkpoint.size}"
+    try:
+        open_checkpoint(pack.note, verifiers)
+    except SignatureError:
+        # The log's own records may lead from a key trusted here to the one that signs by now.
+        followed = follow(verifiers, pack.key_list.offered)
+        if followed == list(verifiers):
+            raise
+        open_checkpoint(pack.note, followed)
+        said += ", by a key that the log introduces as the successor of a trusted one"
+    return Step(5, title, said)
 
 
 def _checkpoint_of(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:

@@ -28,7 +28,7 @@ from compliance.packs.plan import LedgerMovedError, Order
 from compliance.packs.verifier import verify_pack
 from config.errors import ConflictError, ProoftrailError, UnavailableError
 from evidence import retention
-from evidence.keys import log_verifier
+from evidence.keys import log_keys
 from evidence.ledger import Actor, append, reader, service_draft
 from evidence.models.people import SERVICE
 from evidence.tlog.errors import TlogError
@@ -163,7 +163,7 @@ def _pinned(pack: Pack, claim: str) -> int:
 
 def _verify(path: Path, report: _Reporter) -> None:
     """Raises VerificationError at the first step that does not hold."""
-    for step in verify_pack(path, verifiers=[log_verifier()]):
+    for step in verify_pack(path, verifiers=log_keys()):
         report(95, f"Verifying: step {step.number} of 11")
 
 
