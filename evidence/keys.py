@@ -9,7 +9,7 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +182,17 @@ def _record_key() -> _RecordKey:
         key = private_key(RECORD, newest[0])
         found = _record = _RecordKey(key, newest[0], place, time.monotonic() + FRESH)
     return found
+
+
+def may_sign_records(wanted: str, standing: Collection[str]) -> bool:
+    """Whether an envelope under this record key may be written while those of `standing` are in force.
+
+    Nothing is in force before the first start has published a key. If not, the key is looked up again for the retry.
+    """
+    if not standing or wanted in standing or RECORD in _standing_in:
+        return True
+    forget()
+    return False
 
 
 def forget() -> None:

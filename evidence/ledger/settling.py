@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import connection
 
 from config.errors import ForbiddenError, GoneError, InvalidError, ProoftrailError
+from evidence import keys
 from evidence.ledger.draft import Draft, FactsChangedError, Outcome
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _revoked() -> ForbiddenError:
 
 def outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
     """Why a draft does not count: what it was prepared from is no longer so. Else None."""
-    if draft.signed_by == "service" and start.record_keys and draft.key not in start.record_keys:
+    if draft.signed_by == "service" and not keys.may_sign_records(draft.key, start.record_keys):
         return FactsChangedError("The key that signs records was changed. Send it again.", code="signing_key_changed")
     facts = draft.remembered
     if facts is None:

@@ -20,7 +20,7 @@ from evidence.tlog.errors import SignatureError
 from evidence.tlog.keyring import RecordKey
 from evidence.tlog.keys import load_raw
 from evidence.tlog.leaf import Leaf
-from evidence.tlog.note import Verifier
+from evidence.tlog.note import Verifier, parse_note
 
 
 class Signers:
@@ -44,12 +44,13 @@ class Signers:
     def open(self, note: str, size: int) -> Checkpoint:
         """The checkpoint that a note of the log carries. Raises TlogError unless each key of that size signed it."""
         checkpoint = open_checkpoint(note, self._log)
+        named = {(line.name, line.key_id) for line in parse_note(note).signatures}
         for key in self._log:
-            if key.counts_at(size):
-                open_checkpoint(note, [key])
+            if key.counts_at(size) and (key.name, key.key_id) not in named:
+                raise SignatureError(f"the key {key.name} ({key.key_id}), in force at this size, did not sign it")
         return checkpoint
 
-    def verify(self, envelope: Envelope, signed_by: str, key_id: str, leaf: Leaf, index: int | None = None) -> None:
+    def verify(self, envelope: Envelope, signed_by: str, key_id: str, leaf: Leaf, index: int) -> None:
         """Raise SignatureError unless the key that the context names signed, and was its principal's at that time."""
         if signed_by == "service":
             self._verify_own(envelope, key_id, index)
@@ -61,11 +62,11 @@ class Signers:
             raise SignatureError(f"key {key_id} was not valid at {leaf.at.isoformat()}")
         verify_envelope(envelope, {key_id: self._public(bytes(key.public_key))})
 
-    def _verify_own(self, envelope: Envelope, key_id: str, index: int | None) -> None:
+    def _verify_own(self, envelope: Envelope, key_id: str, index: int) -> None:
         key = next((key for key in self._record if key.key_id == key_id), None)
         if key is None:
             raise SignatureError(f"key {key_id} is none of the service's")
-        if index is not None and not key.counts_at(index):
+        if not key.counts_at(index):
             until = "on" if key.to_index is None else f"to {key.to_index}"
             raise SignatureError(f"key {key_id} signs records from {key.from_index} {until}")
         verify_envelope(envelope, {key_id: key.public_key})
