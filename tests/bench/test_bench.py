@@ -1,6 +1,7 @@
 """The bench's own instruments: what they count, and that nothing is left out of the table."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -10,12 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from config.stack.processes import kill_group
 from evidence.kinds import load as load_kinds
 from evidence.tlog.merkle import leaf_hash, tree_root
 from evidence.tlog.tiles import encode_bundle
-from tests.bench import batch, bodies, compression, load
+from tests.bench import batch, bodies, compression, load, workers
 from tests.bench.checking import _root
-from tests.bench.memory import Watch
+from tests.bench.memory import Watch, family
 from tests.bench.table import Row, printed, write_json
 
 
@@ -77,6 +79,10 @@ def _server() -> Iterator[int]:
             thread.join()
 
 
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
 def _requests(*scripts: list[int]) -> list[bytes]:
     return [load.post("/", f"request {n}".encode(), {"X-Script": json.dumps(s)}) for n, s in enumerate(scripts)]
 
@@ -120,8 +126,8 @@ def test_it_ends_when_time_is_up():
 def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):
     lines = 3 * batch._SAMPLE_EVERY  # more than the buffers between the two hold
     (tmp_path / "lines").write_bytes(b"".join(b"%d " % number + b"x" * 2000 + b"\n" for number in range(lines)))
-    with _server() as port:
-        answered = batch.send(port, tmp_path / "lines", "token")
+    with _server() as port, _connected(port) as connection:
+        answered = batch.send(connection, tmp_path / "lines", "token")
     assert answered.acknowledged == lines
     assert [number for number, _ in answered.samples] == [0, 1000, 2000]
     assert [json.loads(line)["was"].split()[0] for _, line in answered.samples] == ["0", "1000", "2000"]
@@ -129,8 +135,22 @@ def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):
 
 def test_it_does_not_pass_over_a_line_that_was_refused(tmp_path):
     (tmp_path / "lines").write_bytes(b"good\nbad\ngood\n")
-    with _server() as port, pytest.raises(load.LoadError, match=r"Line 2 was answered .*422"):
-        batch.send(port, tmp_path / "lines", "token")
+    refused = pytest.raises(load.LoadError, match=r"Line 2 was answered .*422")
+    with _server() as port, _connected(port) as connection, refused:
+        batch.send(connection, tmp_path / "lines", "token")
+
+
+def test_it_finds_out_which_process_holds_a_connection():
+    serve = "import socket, os; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    forked = f"{serve}; os.fork(); kept = [s.accept() for _ in range(60)]"
+    with subprocess.Popen([sys.executable, "-c", forked], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with workers.apart(port, process.pid, 2) as (connections, found):
+            assert len(connections) == 2
+            assert found == 2
+            assert {workers._holder(connection, process.pid) for connection in connections} == set(family(process.pid))
+        kill_group(process.pid)
 
 
 @pytest.mark.parametrize(("percent", "wanted"), [(50, 500), (95, 950), (99, 990), (99.9, 999), (0.01, 1)])
