@@ -138,8 +138,11 @@ class _Anchors:
             where = f"row {row.size}"
             if row.previous is not None:
                 self._links.add((row.size, row.previous))
-            if row.version_id not in self._there.get(row.size, ()) and (row.size <= newest or self._is_gone(row)):
-                self._says(where, f"its object {row.key}, version {row.version_id}, is gone from the bucket")
+            if row.size not in self._there:
+                if row.size <= newest or self._is_gone(row):
+                    self._says(where, f"its object {CHECKPOINTS}{row.size} is gone from the bucket")
+            elif row.version_id not in self._there[row.size]:
+                self._says(where, f"version {row.version_id} of its object is gone: another was put in its place")
             if row.size <= self._size:
                 self._compare(where, row.size, bytes(row.root))
         for size in sorted(set(self._there) - self._noted - self._on_its_way(newest)):
