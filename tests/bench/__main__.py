@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from config.stack.errors import StackError
 from config.stack.progress import say
 from tests.bench import batch, checking, compression, proofs, single
 from tests.bench.ledgers import ledgers
@@ -40,7 +41,7 @@ def main() -> int:
     try:
         for part in measure(stage, arguments.only or PARTS):
             rows += part
-    except LoadError as error:
+    except (LoadError, StackError) as error:
         print(f"error: it could not be measured: {error}", file=sys.stderr)
         return 1
     seconds = time.monotonic() - began
