@@ -90,8 +90,6 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"]["OPTIONS"] = {"connect_timeout": 10, "application_name": "prooftrail"}
 if env.bool("DATABASE_POOL", False):  # the web workers: several threads share few connections
     DATABASES["default"]["OPTIONS"]["pool"] = _POOL
-    # A connection that died with its server is replaced when it is asked for, not when a request fails on it.
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if env.str("OWNER_DATABASE_URL", ""):
     DATABASES["owner"] = env.db_url("OWNER_DATABASE_URL")
     DATABASES["owner"]["OPTIONS"] = {"connect_timeout": 10, "application_name": "prooftrail-owner"}

@@ -19,6 +19,7 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.utils import InternalError
 
+from config.database import drop_dead_connections
 from config.errors import InvalidError, ProoftrailError, UnavailableError
 from evidence import keys, projections
 from evidence.ledger import head, reader, settling
@@ -77,14 +78,10 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
         ]
     try:
         return _write_batch(drafts)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as error:
         connection.close()
-        lost = UnavailableError(
-            "The database went away while the record was written. Send it again with the same Idempotency-Key: "
-            "it is recorded once.",
-            code="ledger_unavailable",
-        )
-        return [lost] * len(drafts)
+        drop_dead_connections()
+        return [_lost(error)] * len(drafts)
     except UnavailableError as error:
         return [error] * len(drafts)
     except Exception as error:
@@ -92,6 +89,20 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
             return [_alone(error)]
         middle = len(drafts) // 2
         return write(drafts[:middle]) + write(drafts[middle:])
+
+
+def _lost(error: Exception) -> UnavailableError:
+    if isinstance(error.__cause__, psycopg.errors.DiskFull):
+        return UnavailableError(
+            "The database's disk is full: nothing can be recorded until there is room. Send it again later.",
+            code="database_full",
+            retry_after=10,
+        )
+    return UnavailableError(
+        "The database went away while the record was written. Send it again with the same Idempotency-Key: "
+        "it is recorded once.",
+        code="ledger_unavailable",
+    )
 
 
 def _alone(error: Exception) -> ProoftrailError:

@@ -127,6 +127,8 @@ class Load:
 
     pipeline: Pipeline
     writers: int = WRITERS
+    #: Seconds that a writer rests after each acknowledgement.
+    pace: float = 0
     name: str = field(default_factory=lambda: f"load-{secrets.token_hex(4)}")
     sent: list[Sent] = field(default_factory=list, repr=False)
     wrong: list[str] = field(default_factory=list)
@@ -178,6 +180,7 @@ class Load:
                 break
             count += 1
             self._acknowledged[number] = count
+            time.sleep(self.pace)
         sender.close()
 
     def _until_acknowledged(self, sender: Sender, sent: Sent) -> bool:

@@ -12,27 +12,13 @@ from config.stack.processes import wait_until
 from tests.config.stack.running import free_port
 from tests.e2e.scenario.stage import Stage
 from tests.faults import verdict
-from tests.faults.load import Load
+from tests.faults.load import Load, Pipeline
 from tests.faults.people import MailServer, hire
 from tests.faults.site import Site, kill
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 _DELIVERY_SECONDS = 90
-
-
-@pytest.fixture
-def valkey_away(site: Site) -> Iterator[None]:
-    kill(site.valkey)
-    yield
-    site.start_valkey()
-
-
-@pytest.fixture
-def store_away(site: Site) -> Iterator[None]:
-    kill(site.seaweed)
-    yield
-    site.start_seaweed()
 
 
 def test_it_takes_evidence_while_store_and_broker_are_away(site: Site, load: Load) -> None:
@@ -50,6 +36,12 @@ def test_it_takes_evidence_while_store_and_broker_are_away(site: Site, load: Loa
     assert ready.json()["engines"]["store"].startswith("down")
     assert (load.refusals, load.broken) == ({}, 0), load.trouble()
     verdict.check(site, load)
+
+
+@pytest.fixture
+def slow_load(pipeline: Pipeline) -> Load:
+    """For tests that wait long for something else."""
+    return Load(pipeline, pace=0.2)
 
 
 # -- what waited is delivered after ------------------------------------------------------------------------------------
@@ -103,39 +95,39 @@ def _pack_is_ready(stage: Stage, pack: str) -> bool:
 @pytest.mark.faults
 @pytest.mark.parametrize("away", ["store", "broker"])
 def test_it_builds_a_pack_that_was_asked_for_during_an_outage(
-    site: Site, stage: Stage, worker: None, load: Load, away: str
+    site: Site, stage: Stage, worker: None, slow_load: Load, away: str
 ) -> None:
-    with load:
-        load.wait_for_each(2)
+    with slow_load:
+        slow_load.wait_for_each(2)
         kill(site.seaweed if away == "store" else site.valkey)
         try:
             pack = ask_for_a_pack(stage)
             time.sleep(5)  # several beats: the worker tries, and cannot
-            load.wait_for_each(5)
+            slow_load.wait_for_each(5)
             assert not _pack_is_ready(stage, pack)
         finally:
             site.start_seaweed() if away == "store" else site.start_valkey()
         eventually("the pack", lambda: _pack_is_ready(stage, pack))
-    assert load.refusals == {}, load.trouble()
+    assert slow_load.refusals == {}, slow_load.trouble()
     assert completions(site, pack) == 1
-    verdict.check(site, load)
+    verdict.check(site, slow_load)
 
 
 @pytest.mark.faults
 def test_it_sends_a_reminder_that_came_due_without_a_mail_server(
-    site: Site, stage: Stage, worker: None, mail_server: MailServer, load: Load
+    site: Site, stage: Stage, worker: None, mail_server: MailServer, slow_load: Load
 ) -> None:
-    with load:
+    with slow_load:
         number = approved_exception(stage)
         eventually("the first try", lambda: attempts(site, number) > 0)
-        load.wait_for_each(5)
+        slow_load.wait_for_each(5)
         with mail_server.running():
             eventually("the reminder", lambda: bool(mail_server.subjects(number)))
             eventually("its record", lambda: outcomes(site, number) == ["delivered"])
             time.sleep(3)  # several beats more
     assert len(mail_server.subjects(number)) == 1
-    assert load.refusals == {}, load.trouble()
-    verdict.check(site, load)
+    assert slow_load.refusals == {}, slow_load.trouble()
+    verdict.check(site, slow_load)
 
 
 def approved_exception(stage: Stage) -> str:
