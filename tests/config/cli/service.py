@@ -71,6 +71,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.log = Signer("test.example/log", Ed25519PrivateKey.from_private_bytes(b"\x01" * 32))
+        #: Who signs checkpoints by now.
+        self.signers = [self.log]
         self.record_key = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
         self.frontier = Frontier(0, ())
 
@@ -82,6 +84,21 @@ class Ledger:
         )
         envelope = dsse.sign_envelope(payload, self.record_key)
         return self.receipt(request["kind"], envelope, "service", request.get("release"))
+
+    def rotate(self, new: Signer) -> dict[str, Any]:
+        """Both rotation and its end, as the service records them; the key list from then on."""
+        old = self.log
+        body = {"purpose": "log", "key_id": new.vkey, "public_key": new.public_key.public_bytes_raw().hex()}
+        begun = self.plain({"kind": "key.rotated", "body": body | {"replaces": [old.vkey], "lost": False}})
+        self.log, self.signers = new, [old, new]
+        ended = self.plain({"kind": "key.retired", "body": {"purpose": "log", "key_id": old.vkey}})
+        self.signers = [new]
+        return {
+            "keys": [
+                {"vkey": old.vkey, "from_size": 0, "to_size": ended["index"] + 1, "ended": ended},
+                {"vkey": new.vkey, "from_size": begun["index"] + 2, "to_size": None, "introduced": begun},
+            ]
+        }
 
     def receipt(self, kind: str, envelope: bytes, signed_by: str, release: str | None) -> dict[str, Any]:
         now, salt = datetime.now(UTC), bytes(16)
@@ -98,7 +115,7 @@ class Ledger:
         leaf = Leaf(kind, now, now, "p_1", ("s_1",), payload_digest(salt, context, envelope)).encode()
         growth = self.frontier.extend([leaf_hash(leaf)])
         index, self.frontier = self.frontier.size, growth.frontier
-        note = sign_note(Checkpoint(self.log.name, growth.size, growth.root).text(), [self.log])
+        note = sign_note(Checkpoint(self.log.name, growth.size, growth.root).text(), self.signers)
         receipt = Receipt(
             index=index,
             leaf=leaf,
