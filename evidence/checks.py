@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections
 
+from evidence import guards
 from evidence.keys import is_private_file
 
 #: Triggers that the migrations make, by table; each must exist and be ENABLE ALWAYS.
@@ -20,9 +21,9 @@ TRIGGERS = {
     "evidence_anchor": {"anchor_in_order", "anchor_append_only", "anchor_no_truncate"},
     "evidence_standing": {"standing_stays", "standing_no_truncate"},
     "evidence_payload": {"payload_guard", "payload_no_truncate"},
-    "evidence_hold": {"hold_release", "hold_stays"},
-    "evidence_holditem": {"holditem_stays"},
-    "evidence_artifact": {"artifact_guard"},
+    "evidence_hold": {"hold_release", "hold_stays", "hold_no_truncate"},
+    "evidence_holditem": {"holditem_stays", "holditem_no_truncate"},
+    "evidence_artifact": {"artifact_guard", "artifact_no_truncate"},
     "evidence_signingkey": {"signingkey_guard", "signingkey_stays", "signingkey_no_truncate", "authority_changed"},
 } | {
     f"evidence_{table}": {"authority_changed"}
@@ -73,15 +74,12 @@ def runtime_role_is_narrow(
             )
             (owned,) = cursor.fetchone()
             cursor.execute(
-                "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-                " WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND c.relnamespace = 'public'::regnamespace"
-            )
-            present = set(cursor.fetchall())
-            cursor.execute(
                 "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
                 " WHERE i.inhparent = 'public.evidence_entry'::regclass"
             )
             partitions = [name for (name,) in cursor.fetchall()]
+        present = guards.standing_triggers(connections["default"])
+        changed = guards.changed_functions(connections["default"])
     except DatabaseError as error:
         return [
             Error(
@@ -92,10 +90,10 @@ def runtime_role_is_narrow(
         ]
     wanted = TRIGGERS | dict.fromkeys(partitions, TRIGGERS["evidence_entry"])
     missing = sorted((table, name) for table, names in wanted.items() for name in names if (table, name) not in present)
-    return _findings(owned, missing)
+    return _findings(owned, missing, changed)
 
 
-def _findings(owned: int, missing: list[tuple[str, str]]) -> list[CheckMessage]:
+def _findings(owned: int, missing: list[tuple[str, str]], changed: list[str]) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if owned:
         found.append(
@@ -108,9 +106,19 @@ def _findings(owned: int, missing: list[tuple[str, str]]) -> list[CheckMessage]:
     for table, name in missing:
         found.append(
             Error(
-                f"Trigger {name} of {table} is missing or disabled: the ledger is not guarded.",
-                hint=f"As the owner: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name} (migration 0002 makes it).",
+                f"Trigger {name} of {table} is missing, changed or not always on: the ledger is not guarded.",
+                hint=f"As the owner: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}; where it is gone or changed, "
+                "make it as the migrations do. Find out who changed it, and run manage.py check_ledger.",
                 id="evidence.E005",
+            )
+        )
+    for name in changed:
+        found.append(
+            Error(
+                f"Function {name} is not the one that the migrations make: what it guards is not guarded.",
+                hint="Run manage.py migrate. If that was done: find out who replaced it, make it again as its "
+                "migration does (CREATE OR REPLACE FUNCTION) and run manage.py check_ledger.",
+                id="evidence.E006",
             )
         )
     return found
