@@ -271,29 +271,21 @@ def add_key(pipeline: Pipeline, *, actor: Actor, public_key: bytes) -> PipelineK
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     raw = public_key if len(public_key) == 32 else _parsed_key(public_key)
-    key = PipelineKey(pipeline=pipeline, public_key=raw, key_id=key_digest(Ed25519PublicKey.from_public_bytes(raw)))
+    key_id = key_digest(Ed25519PublicKey.from_public_bytes(raw))
 
     def admit(_: datetime) -> None:
-        if PipelineKey.objects.filter(key_id=key.key_id).exists():
+        if PipelineKey.objects.filter(pk=key_id).exists():
             raise ConflictError("This key is known already.", code="key_known", where="$.key")
 
-    def apply(_: int, at: datetime) -> None:
-        key.valid_from = at
-        key.save()
-
-    body = {"pipeline": pipeline.uid, "key_id": key.key_id, "public_key": raw.hex()}
-    append(service_draft("key.added", body, actor=actor, admit=admit, apply=apply))
-    return key
+    body = {"pipeline": pipeline.uid, "key_id": key_id, "public_key": raw.hex()}
+    append(service_draft("key.added", body, actor=actor, admit=admit))
+    return PipelineKey.objects.get(pk=key_id)
 
 
 def revoke_key(key: PipelineKey, *, actor: Actor, reason: str) -> None:
     """Let signatures of this key no longer count from now on; what was accepted stays."""
-
-    def apply(_: int, at: datetime) -> None:
-        PipelineKey.objects.filter(pk=key.pk, valid_until=None).update(valid_until=at)
-
     body = {"pipeline": key.pipeline.uid, "key_id": key.key_id, "reason": reason}
-    append(service_draft("key.revoked", body, actor=actor, apply=apply))
+    append(service_draft("key.revoked", body, actor=actor))
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.ledger.draft import Recorded
 from evidence.ledger.literals import number_array, text_array
-from evidence.models import Approval, Hold, HoldItem, Record, Release, System
+from evidence.models import Approval, Hold, HoldItem, Pipeline, PipelineKey, Record, Release, System
 from evidence.tlog.canonical import canonical
 from evidence.tlog.leaf import Leaf, format_time
 
@@ -146,6 +146,23 @@ def _system(record: Recorded) -> None:
     System.objects.update_or_create(
         id=body["system"], defaults={"name": body["name"], "title": body["title"], "sandbox": body["sandbox"]}
     )
+
+
+@projection("key.added", tables=[PipelineKey])
+def _key_added(record: Recorded) -> None:
+    body = record.body
+    PipelineKey.objects.create(
+        key_id=body["key_id"],
+        pipeline=Pipeline.objects.get(uid=body["pipeline"]),
+        public_key=bytes.fromhex(body["public_key"]),
+        valid_from=record.leaf.at,
+    )
+
+
+@projection("key.revoked")
+def _key_revoked(record: Recorded) -> None:
+    if "pipeline" in record.body:  # else one of the service's own (evidence/rotation.py)
+        PipelineKey.objects.filter(key_id=record.body["key_id"], valid_until=None).update(valid_until=record.leaf.at)
 
 
 def _forget_release(index: int) -> None:

@@ -146,10 +146,10 @@ class Pipeline(models.Model):
 
 
 class PipelineKey(models.Model):
-    """A public Ed25519 key under which a pipeline's own signatures count."""
+    """A public Ed25519 key under which a pipeline's own signatures count: a projection of `key.*` records."""
 
+    key_id = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the raw public key, hex")
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="keys")
-    key_id = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the raw public key, hex")
     public_key = models.BinaryField()
     valid_from = models.DateTimeField()
     valid_until = models.DateTimeField(null=True, blank=True)

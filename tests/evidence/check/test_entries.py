@@ -11,7 +11,7 @@ from evidence.models.people import SERVICE
 from evidence.records import signed_draft
 from evidence.setup import ensure_signing_keys
 from evidence.tlog.dsse import sign_envelope
-from evidence.tlog.keys import dump_public, generate
+from evidence.tlog.keys import dump_public, generate, key_digest
 from evidence.tlog.merkle import Frontier
 from evidence.tlog.statement import Subject, build_statement
 from tests.conftest import Clone
@@ -80,7 +80,21 @@ def test_it_names_a_record_whose_key_was_never_the_pipeline_s(ledger: Clone, sup
     index = append(draft).index
     assert check() == []
     superuser.execute("UPDATE evidence_pipelinekey SET public_key = sha256(public_key)")
-    assert found() == [("signature", f"entry {index}")]
+    key = f"evidence_pipelinekey key_id={key_digest(own.public_key())}, column public_key"
+    assert sorted(found()) == [("projection", key), ("signature", f"entry {index}")]
+
+
+def test_it_names_a_pipeline_key_that_no_record_added(ledger: Clone, superuser: Superuser) -> None:
+    ensure_signing_keys()
+    system = people.save_system(actor=Actor(SERVICE), name="netlify-trading")
+    people.create_pipeline(actor=Actor(SERVICE), name="ci", systems=[system])
+    slipped = key_digest(generate().public_key())
+    superuser.execute(
+        "INSERT INTO evidence_pipelinekey (key_id, pipeline_id, public_key, valid_from)"
+        " SELECT %s, id, %s, now() FROM evidence_pipeline",
+        [slipped, b"k" * 32],
+    )
+    assert found() == [("projection", f"evidence_pipelinekey key_id={slipped}")]
 
 
 # -- entries -----------------------------------------------------------------------------------------------------------
