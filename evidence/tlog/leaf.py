@@ -18,6 +18,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_KIND = 100
 _MEMBERS = {"v", "kind", "at", "occurred", "by", "scope", "digest"}
+_CANONICAL = re.compile(
+    rb'\{"at":"([0-9T:.-]{26}Z)","by":"([^"]*)","digest":"([^"]*)","kind":"([^"]*)","occurred":"([0-9T:.-]{26}Z)",'
+    rb'"scope":\[([^\]]*)\],"v":1\}'
+)
 _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3]):[0-5][0-9]))"
@@ -100,6 +104,30 @@ class Leaf:
 
 def parse_leaf(data: bytes) -> Leaf:
     """A leaf that encodes to these very bytes again."""
+    return _parse_canonical(data) or _parse_carefully(data)
+
+
+def _parse_canonical(data: bytes) -> Leaf | None:
+    """The usual case, quicker; None for anything else: `_parse_carefully` then says what is wrong with it."""
+    match = _CANONICAL.fullmatch(data)
+    if match is None:
+        return None
+    at, by, digest, kind, occurred, scope = match.group(1, 2, 3, 4, 5, 6)
+    try:
+        leaf = Leaf(
+            kind=kind.decode(),
+            at=datetime.fromisoformat(at.decode()),
+            occurred=datetime.fromisoformat(occurred.decode()),
+            by=by.decode(),
+            scope=tuple(system.strip('"') for system in scope.decode().split(",")) if scope else (),
+            digest=digest.decode(),
+        )
+    except (ValueError, MalformedError):
+        return None
+    return leaf if leaf.encode() == data else None
+
+
+def _parse_carefully(data: bytes) -> Leaf:
     value = parse_strict(data)
     if not isinstance(value, dict) or value.keys() != _MEMBERS:
         raise MalformedError("a leaf has exactly the members " + ", ".join(sorted(_MEMBERS)), path="$")

@@ -40,6 +40,14 @@ class _Table:
         self.key = [str(field.column) for field in model._meta.pk_fields]
         self.suspects: set[Key] = set()
 
+    def stand_in(self) -> str:
+        """A statement that makes it. The one with a row for each entry has its key alone: other indexes cost more
+        than the few questions that projections ask of it."""
+        if self.model is not Record:
+            return f'CREATE TEMPORARY TABLE "{self.name}" (LIKE public."{self.name}" INCLUDING ALL)'
+        like = f'LIKE public."{self.name}" INCLUDING ALL EXCLUDING INDEXES'
+        return f'CREATE TEMPORARY TABLE "{self.name}" ({like}, PRIMARY KEY ({_quote(*self.key)}))'
+
     def source(self, schema: str) -> str:
         """What is compared: all columns of all rows. A hold's hold over what is gone since says nothing any more."""
         rows = f'{schema}."{self.name}" t'
@@ -120,7 +128,7 @@ class Shadows:
                 )
             cursor.execute("DISCARD TEMP")
             for table in self._tables:
-                cursor.execute(f'CREATE TEMPORARY TABLE "{table.name}" (LIKE public."{table.name}" INCLUDING ALL)')
+                cursor.execute(table.stand_in())
             cursor.execute("SET search_path = pg_temp, public")
         return self
 

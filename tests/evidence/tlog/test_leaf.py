@@ -192,3 +192,17 @@ def test_it_refuses_other_times(text: str) -> None:
 def test_it_writes_times_in_utc_with_six_digits() -> None:
     assert format_time(datetime(26, 1, 2, tzinfo=UTC)) == "0026-01-02T00:00:00.000000Z"
     assert format_time(AT.astimezone(timezone(timedelta(hours=-9)))) == "2026-11-22T05:00:00.123456Z"
+
+
+@quick
+@given(leaf=leaves, position=st.integers(0, 400), byte=st.sampled_from(b'"\\,:[]{}0aZ-. \x00\xff'))
+def test_it_reads_a_changed_byte_either_way_alike(leaf: Leaf, position: int, byte: int) -> None:
+    """The quick way takes what the careful way takes, or leaves it to the careful one."""
+    from evidence.tlog import leaf as module
+
+    changed = bytearray(leaf.encode())
+    changed[position % len(changed)] = byte
+    quickly = module._parse_canonical(bytes(changed))
+    if quickly is not None:
+        assert quickly == module._parse_carefully(bytes(changed))
+    assert module._parse_canonical(leaf.encode()) == leaf
