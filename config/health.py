@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, JsonResponse
 
+from config.database import drop_dead_connections
 from evidence import anchors, keys, storage
 
 
@@ -46,6 +47,15 @@ def _state(probe: Callable[[], object]) -> str:
 
 
 def _database() -> None:
+    try:
+        _read_head()
+    except (InterfaceError, OperationalError):  # perhaps this connection alone died, with a server that is back
+        connection.close()
+        drop_dead_connections()
+        _read_head()
+
+
+def _read_head() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT size FROM evidence_head")
 

@@ -33,11 +33,9 @@ def test_it_admits_so_many_and_sends_the_others_away(site: Site, pipeline: Pipel
     def one(number: int) -> Sent:
         sender = Sender(pipeline)
         sent = sender.plain(f"{load.name}-{number}")
-        while True:
-            answer = sender.post(sent)
-            if answer.status == 201:
-                break
+        while (answer := sender.post(sent)).status != 201:
             refused.append(answer)
+            sender.close()
             open_again.wait(60)
             time.sleep(0.1)
         sender.close()

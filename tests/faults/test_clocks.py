@@ -1,7 +1,7 @@
 """PostgreSQL's clock and the process's apart, jumping back and ahead.
 
-PostgreSQL is told another time, while it runs, by a function that stands before its own in the database's search path;
-to the service it is as if the machine's clock had been set.
+The function that begins a batch is told another time, while PostgreSQL runs, by a `clock_timestamp` that stands before
+PostgreSQL's own in that function's search path; to the service it is as if the machine's clock had been set.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,11 @@ CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATIL
   'SELECT pg_catalog.clock_timestamp() + by FROM clock.shift';
 GRANT USAGE ON SCHEMA clock TO PUBLIC;
 GRANT SELECT ON clock.shift TO PUBLIC;
-ALTER DATABASE prooftrail SET search_path = clock, pg_catalog, public;
+ALTER FUNCTION public.evidence_begin SET search_path = clock, pg_catalog, public, pg_temp;
+"""
+_OWN_CLOCK = """
+ALTER FUNCTION public.evidence_begin SET search_path = pg_catalog, public, pg_temp;
+DROP SCHEMA clock CASCADE;
 """
 
 
@@ -43,12 +47,8 @@ class Clock:
 def shifting(site: Site) -> Iterator[Clock]:
     with site.database() as connection:
         connection.execute(_OTHER_CLOCK)
-    site.restart_web()  # for sessions with the other search path
-    yield Clock(site)
-    with site.database() as connection:
-        connection.execute("ALTER DATABASE prooftrail RESET search_path")
-        connection.execute("DROP SCHEMA clock CASCADE")
-    site.restart_web()
+        yield Clock(site)
+        connection.execute(_OWN_CLOCK)
 
 
 @pytest.fixture
