@@ -19,6 +19,8 @@ def page(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     note = reader.latest_note()
     checkpoint = parse_checkpoint(parse_note(note.text).text) if note else None
+    keys = list(SigningKey.objects.order_by("purpose", "from_size"))
+    in_force = [key for key in keys if key.purpose == "log" and key.to_size is None]
     return admin_page(
         request,
         "evidence/ledger.html",
@@ -26,6 +28,7 @@ def page(request: HttpRequest) -> HttpResponse:
         note=note,
         checkpoint=checkpoint,
         root=b64.encode(checkpoint.root) if checkpoint else "",
-        keys=SigningKey.objects.order_by("purpose", "from_size"),
+        keys=keys,
+        newest=in_force[-1] if in_force else None,
         url=settings.PROOFTRAIL_URL,
     )
