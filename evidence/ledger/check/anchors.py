@@ -79,11 +79,16 @@ class _Anchors:
         pages = self._outside.client.get_paginator("list_object_versions").paginate(**where)  # type: ignore[arg-type]  # by parts
         with ThreadPoolExecutor(READERS) as readers:
             for page in pages:
-                for marker in page.get("DeleteMarkers", []):
+                for marker in filter(self._is_anchor, page.get("DeleteMarkers", [])):
                     self._says(marker["Key"], f"hidden by a delete marker, version {marker['VersionId']}")
-                versions = page.get("Versions", [])
+                versions = list(filter(self._is_anchor, page.get("Versions", [])))
                 for version, answer in zip(versions, readers.map(self._get, versions), strict=True):
                     self._object(version["Key"], version["VersionId"], *answer)
+
+    def _is_anchor(self, version: Any) -> bool:
+        """Other names have their place beside the anchors: cosignatures, timestamps."""
+        name: str = version["Key"].removeprefix(self._outside.key(CHECKPOINTS))
+        return name.isascii() and name.isdecimal()
 
     def _get(self, version: Any) -> "tuple[GetObjectOutputTypeDef, bytes]":
         answer = self._outside.client.get_object(

@@ -76,6 +76,15 @@ def _copy_without(s3: "S3Client", settings: Any, gone: tuple[int, ...]) -> None:
             )
 
 
+def test_it_passes_over_what_may_stand_beside_an_anchor(anchors: "S3Client") -> None:
+    record(1)
+    publishing.publish()
+    there = outside.writer()
+    there.client.put_object(Bucket=there.bucket, Key=there.key("checkpoints/1.cosigned"), Body=b"a witness's line")
+    assert found() == []
+    assert publishing.publish() == "nothing new since 1"
+
+
 def test_it_names_what_was_hidden_covered_or_left_unlocked(anchors: "S3Client") -> None:
     record(300)
     publishing.publish()
