@@ -17,8 +17,8 @@ from exceptions.models import Risk, SecurityException
 
 #: The most records of one disposition; only a thing that is larger by itself makes it longer.
 BATCH = 1000
-#: Never disposed of: without them nobody could say why a payload is missing, or which key or system was meant.
-PERMANENT = ("retention.", "hold.", "config.", "key.created", "key.rotated", "key.retired", "key.revoked")
+#: Never disposed of: without them nobody could say why a payload is missing, or whose key or which system was meant.
+PERMANENT = ("retention.", "hold.", "config.", "key.")
 #: Kinds whose records make up a thing, and the fact that names it.
 THINGS = {"exception.": "exception", "risk.": "risk", "pack.": "pack"}
 #: Kinds that make up a release's row.
