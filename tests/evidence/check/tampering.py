@@ -7,9 +7,10 @@ import psycopg
 from evidence import people
 from evidence.ledger import Actor, Idempotency, append, append_all, service_draft
 from evidence.ledger.check import check
-from evidence.models import Head, Release, System
+from evidence.models import Entry, Head, Release, System
 from evidence.models.people import SERVICE
 from evidence.setup import ensure_signing_keys
+from evidence.tlog.merkle import Frontier
 
 Superuser = psycopg.Connection[Any]
 MANIFEST = "sha256:" + "ab" * 32
@@ -82,6 +83,22 @@ def set_(table: str, assignment: str, where: str) -> str:
 def flip(table: str, column: str, where: str) -> str:
     """Change one bit of the fourth byte."""
     return set_(table, f"{column} = set_byte({column}, 3, get_byte({column}, 3) # 1)", where)
+
+
+def cut_to(superuser: Superuser, size: int) -> None:
+    """Remove the entries past `size` and everything that came of them, and set the head back to its checkpoint."""
+    hashes = [bytes(row) for row in Entry.objects.order_by("index").values_list("leaf_hash", flat=True)[:size]]
+    growth = Frontier(0, ()).extend(hashes)
+    for table in ("evidence_entry", "evidence_payload", "evidence_head", "evidence_note"):
+        superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+    for table in ("evidence_entry", "evidence_payload", "evidence_record"):
+        superuser.execute(f"DELETE FROM {table} WHERE index >= %s", [size])
+    superuser.execute("DELETE FROM evidence_note WHERE size > %s", [size])
+    superuser.execute(
+        "UPDATE evidence_head SET size = %s, root = %s, frontier = %s,"
+        " last_at = (SELECT at FROM evidence_record WHERE index = %s)",
+        [size, growth.root, b"".join(growth.frontier.hashes), size - 1],
+    )
 
 
 def found() -> list[tuple[str, str]]:

@@ -6,16 +6,15 @@ from django.db import connection
 from evidence import people
 from evidence.ledger import Actor, Idempotency, append
 from evidence.ledger.check import check
-from evidence.models import Entry, Head, Note, Release
+from evidence.models import Head, Note, Release
 from evidence.models.people import SERVICE
 from evidence.records import signed_draft
 from evidence.setup import ensure_signing_keys
 from evidence.tlog.dsse import sign_envelope
 from evidence.tlog.keys import dump_public, generate, key_digest
-from evidence.tlog.merkle import Frontier
 from evidence.tlog.statement import Subject, build_statement
 from tests.conftest import Clone
-from tests.evidence.check.tampering import Superuser, flip, found, grow_to, set_, tamper, write
+from tests.evidence.check.tampering import Superuser, cut_to, flip, found, grow_to, set_, tamper, write
 
 LAST = 8
 
@@ -177,33 +176,17 @@ def test_it_names_a_last_entry_that_was_cut_off(release: Release, superuser: Sup
         release.system,
         idempotency=Idempotency.of("key", method="POST", path="/", body=b""),
     )
-    _cut_to(superuser, LAST + 1)
+    cut_to(superuser, LAST + 1)
     (deviation,) = check()
     assert (deviation.what, deviation.where) == ("entry", "entry 9")
     assert deviation.detail.startswith("missing: a request was answered with it")
 
 
 def test_a_log_cut_back_to_an_earlier_checkpoint_is_a_log(release: Release, superuser: Superuser) -> None:
-    """What no copy outside and no answered request knows of was never there: see the anchors."""
+    """What no answered request and no copy outside knows of was never there; test_outside has the copies."""
     grow_to(release.system, LAST + 2)
-    _cut_to(superuser, LAST + 1)
+    cut_to(superuser, LAST + 1)
     assert check() == []
-
-
-def _cut_to(superuser: Superuser, size: int) -> None:
-    """Remove the entries past `size` and everything that came of them, and set the head back to its checkpoint."""
-    hashes = [bytes(row) for row in Entry.objects.order_by("index").values_list("leaf_hash", flat=True)[:size]]
-    growth = Frontier(0, ()).extend(hashes)
-    for table in ("evidence_entry", "evidence_payload", "evidence_head", "evidence_note"):
-        superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
-    for table in ("evidence_entry", "evidence_payload", "evidence_record"):
-        superuser.execute(f"DELETE FROM {table} WHERE index >= %s", [size])
-    superuser.execute("DELETE FROM evidence_note WHERE size > %s", [size])
-    superuser.execute(
-        "UPDATE evidence_head SET size = %s, root = %s, frontier = %s,"
-        " last_at = (SELECT at FROM evidence_record WHERE index = %s)",
-        [size, growth.root, b"".join(growth.frontier.hashes), size - 1],
-    )
 
 
 # -- the tree and its checkpoints --------------------------------------------------------------------------------------
