@@ -107,6 +107,15 @@ class Sender:
             self.close()
             raise
 
+    def settle(self, sent: Sent) -> Answer:
+        """Try until the service is not away: a connection that died with the database costs a request a 503."""
+        for _ in range(10):
+            answer = self.post(sent)
+            if answer.status != 503:
+                break
+            time.sleep(_LONGEST_PAUSE)
+        return answer
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

@@ -74,7 +74,7 @@ def _retries_are_replays(load: Load, sample: int) -> None:
     sender = Sender(load.pipeline)
     try:
         for sent in chosen:
-            answer = sender.post(sent)
+            answer = sender.settle(sent)
             assert (answer.status, answer.replayed) == (200, True), answer
             assert answer.body == sent.receipt
     finally:
