@@ -17,7 +17,7 @@ from evidence.ledger.check.entries import Examined, Examiner
 #: Entries of a range: two tiles.
 RANGE = 512
 #: Below this, starting processes takes longer than they save.
-WORTH_PROCESSES = 20_000
+WORTH_PROCESSES = 50_000
 
 
 class Ranges:

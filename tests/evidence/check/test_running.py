@@ -80,6 +80,22 @@ def test_the_command_exits_2_when_the_outside_copies_cannot_be_read(
     assert "clean" not in printed
 
 
+def test_the_command_exits_2_when_the_database_goes_away(
+    release: Release, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restart(_: Any) -> None:
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    monkeypatch.setattr("evidence.ledger.check.shadow.Shadows.compare", restart)
+    code, printed = _run()
+    assert code == 2
+    assert "NOT CHECKED the rest: the database went away" in printed
+    assert "clean" not in printed
+
+
 def test_several_processes_find_the_same(
     release: Release, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
