@@ -25,6 +25,7 @@ from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_h
 from evidence.authority import Facts
 from evidence.kinds import load as load_kinds
 from evidence.ledger import Draft, Idempotency, reader
+from evidence.ledger.appender import arrivals
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
 from evidence.tlog import b64
@@ -43,7 +44,7 @@ def collection(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = _LIST(request)
         return response
     try:
-        with write_admitted():
+        with write_admitted(), arrivals.preparing():
             return _post(request)
     except ProoftrailError as error:
         return problem.respond(error)

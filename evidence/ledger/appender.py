@@ -8,9 +8,11 @@ It takes what waits, writes one batch and wakes its writers. Celery and commands
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -24,6 +26,9 @@ from evidence.ledger.draft import Draft, Outcome, Placed
 PATIENCE_SECONDS = 30
 #: The most records that share a transaction: keeps a batch, and so every answer in it, short.
 MAX_GROUP = 256
+#: A batch waits this long at most for writers that are on their way (docs/performance.md): a transaction costs as much
+#: as preparing several records.
+GATHER_SECONDS = 0.005
 
 #: Drafts of one writer, which stay together and in order, and where their outcomes go.
 _Item = tuple[Sequence[Draft], "Future[list[Outcome]]"]
@@ -58,6 +63,7 @@ def start(drafts: Sequence[Draft]) -> Callable[[], list[Outcome]]:
     """Hand records over and return; calling the answer waits for their outcomes, in order."""
     for draft in drafts:
         _ = draft.sealed  # the writer computes what the lock should not wait for
+    arrivals.arrived()
     # Inside a caller's transaction (the admin opens one) the write must not wait for, or vanish with, that one.
     if not _grouped and not connection.in_atomic_block:
         return partial(store.write, drafts)
@@ -100,6 +106,37 @@ def _running() -> "_Appender":
         return _thread
 
 
+class Arrivals:
+    """How many writers of this process are preparing a record: a batch waits a moment for them."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around everything that a writer does; it is expected until it hands a record over."""
+        self._count(1)
+        self._mine.here = True
+        try:
+            yield
+        finally:
+            self.arrived()
+
+    def arrived(self) -> None:
+        if getattr(self._mine, "here", False):
+            self._mine.here = False
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.expected += change
+
+
+arrivals = Arrivals()
+
+
 class _Appender(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="ledger-appender", daemon=True)
@@ -119,14 +156,24 @@ class _Appender(threading.Thread):
         if first is None:
             return None
         group, count = [first], len(first[0])
-        while count < MAX_GROUP and not self.inbox.empty():
-            item = self.inbox.get()
-            if item is None:
-                self.inbox.put(None)
-                break
+        until = time.monotonic() + GATHER_SECONDS
+        while count < MAX_GROUP and (item := self._next(until)) is not None:
             group.append(item)
             count += len(item[0])
         return group
+
+    def _next(self, until: float) -> _Item | None:
+        """Who waits, or comes before `until` while somebody is known to be coming."""
+        try:
+            if not arrivals.expected:
+                item = self.inbox.get_nowait()
+            else:
+                item = self.inbox.get(timeout=max(until - time.monotonic(), 0))
+        except queue.Empty:
+            return None
+        if item is None:
+            self.inbox.put(None)  # told to stop: after this batch
+        return item
 
     def _write(self, group: list[_Item]) -> None:
         try:

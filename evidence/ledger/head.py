@@ -88,8 +88,11 @@ def _begin(keyed: Sequence[tuple[str, bytes]], files: Sequence[tuple[str, str]])
         text_array(system for system, _ in files),
         text_array(digest for _, digest in files),
     )
-    with connection.wrap_database_errors, psycopg.Cursor(raw(), row_factory=namedtuple_row) as cursor:
-        return cursor.execute(_BEGIN, parameters, prepare=True, binary=True).fetchone()
+    database = raw()
+    with connection.wrap_database_errors, psycopg.Cursor(database, row_factory=namedtuple_row) as cursor:
+        with database.pipeline():  # the transaction's BEGIN travels with it
+            cursor.execute(_BEGIN, parameters, prepare=True, binary=True)
+        return cursor.fetchone()
 
 
 def epoch() -> int:

@@ -212,11 +212,14 @@ def _project(batch: _Batch, rows: Sequence[Row]) -> None:
         batch.changed = batch.start.holds = True
 
 
-def _run(*wanted: tuple[str, Sequence[Any]]) -> None:
+def _run(*wanted: tuple[str, Sequence[Any]], commit: bool = False) -> None:
+    """Run statements in one round trip; with `commit` the transaction's end travels with them."""
     database = head.raw()
-    with connection.wrap_database_errors:
+    with connection.wrap_database_errors, database.pipeline():
         for sql, parameters in wanted:
             psycopg.Cursor(database).execute(sql, parameters, prepare=True)
+        if commit:
+            database.commit()
 
 
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ def _finish(batch: _Batch) -> dict[int, Outcome]:
     growth = _raised(batch) if rows else batch.growth()
     note = _sign(batch, growth)
     last = (APPEND, appended(rows, growth, batch.at, note)) if rows else (NOTE, (batch.size, note))
-    _run(last, *((TILE, tile) for tile in _full_tiles(batch)))
+    _run(last, *((TILE, tile) for tile in _full_tiles(batch)), commit=True)
     return {row.position: _placed(row, growth, note) for row in batch.rows}
 
 
