@@ -37,7 +37,7 @@ test:
 	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n auto --dist loadgroup
 
 faults:
-	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n 0 -s -m faults tests/faults
+	@$(bootstrap) dev; exec env LOG_LEVEL=WARNING .venv/bin/python -m pytest -n 0 -s -m faults tests/faults
 
 lint:
 	@$(bootstrap) dev; \
