@@ -8,7 +8,7 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -33,6 +33,7 @@ PATH = "/api/v1/records/batch"
 PARALLEL = 2
 WANTED_RATIO, HOPED_RATIO, MOST_MEMORY = 8.0, 12.0, 1.25
 _SAMPLE_EVERY = 1000
+_DATABASE = "bench_batch"
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,20 @@ class Posted:
 
 
 def measure(stage: Stage) -> list[Row]:
-    env = stage.empty_ledger("bench_batch")
+    env = stage.empty_ledger(_DATABASE)
+    try:
+        return _measure(stage, env)
+    finally:
+        stage.drop_database(_DATABASE)
+        for path in stage.files.glob("batch-*"):
+            path.unlink()
+
+
+def _measure(stage: Stage, env: Mapping[str, str]) -> list[Row]:
     with stage.serving(env, name="batch") as server, stage.serving(single.baseline(stage), name="plain") as plain:
         pipeline = stage.new_pipeline(server)
         keys = stage.log_keys(server, pipeline)
-        try:
-            return [*_rates(stage, server, plain, pipeline, keys), *_memory(stage, server, pipeline, keys)]
-        finally:
-            for path in stage.files.glob("batch-*"):
-                path.unlink()
+        return [*_rates(stage, server, plain, pipeline, keys), *_memory(stage, server, pipeline, keys)]
 
 
 def _rates(stage: Stage, server: Server, plain: Server, pipeline: Pipeline, keys: Sequence[Verifier]) -> list[Row]:
