@@ -11,6 +11,7 @@ from evidence import kinds, people, retention
 from evidence.ledger import Actor, append, service_draft
 from evidence.models import System
 from evidence.models.people import SERVICE
+from evidence.setup import ensure_signing_keys
 from tests.conftest import Clone
 
 KINDS = """
@@ -48,6 +49,7 @@ def _forget() -> None:
 
 @pytest.fixture
 def system(ledger: Clone, company: Path) -> System:
+    ensure_signing_keys()
     return people.save_system(actor=Actor(SERVICE), name="netlify-trading")
 
 
