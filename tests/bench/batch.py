@@ -178,11 +178,12 @@ def send(connection: socket.socket, path: Path, token: str) -> Answered:
     with path.open("rb") as body:
         sender = threading.Thread(target=_stream, args=(connection, head.encode(), body), daemon=True)
         sender.start()
-        response = HTTPResponse(connection, method="POST")
-        response.begin()
-        if response.status != 200:
-            raise LoadError(f"A batch was answered {response.status}: {response.read(400).decode(errors='replace')}")
-        answered = _read(response)
+        with HTTPResponse(connection, method="POST") as response:
+            response.begin()
+            if response.status != 200:
+                text = response.read(400).decode(errors="replace")
+                raise LoadError(f"A batch was answered {response.status}: {text}")
+            answered = _read(response)
         sender.join()
         return answered
 
