@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, JsonResponse
 
-from config.database import drop_dead_connections
+from config.database import leave_connection
 from evidence import anchors, keys, storage
 
 
@@ -50,8 +50,7 @@ def _database() -> None:
     try:
         _read_head()
     except (InterfaceError, OperationalError):  # perhaps this connection alone died, with a server that is back
-        connection.close()
-        drop_dead_connections()
+        leave_connection()
         _read_head()
 
 

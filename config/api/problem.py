@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config import errors
-from config.database import drop_dead_connections
+from config.database import leave_connection
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -149,7 +149,7 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 def server_error(request: HttpRequest) -> JsonResponse:
     """Django's handler500: no detail leaves the server. A database that is away for a moment is no fault of ours."""
     if isinstance(sys.exception(), OperationalError | InterfaceError):
-        drop_dead_connections()
+        leave_connection()
         return respond(
             errors.UnavailableError(
                 "The database does not answer. Send the request again with the same Idempotency-Key.",

@@ -19,7 +19,7 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.utils import InternalError
 
-from config.database import drop_dead_connections
+from config.database import leave_connection
 from config.errors import InvalidError, ProoftrailError, UnavailableError
 from evidence import keys, projections
 from evidence.ledger import head, reader, settling
@@ -79,8 +79,7 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
     try:
         return _write_batch(drafts)
     except (OperationalError, InterfaceError) as error:
-        connection.close()
-        drop_dead_connections()
+        leave_connection()
         return [_lost(error)] * len(drafts)
     except UnavailableError as error:
         return [error] * len(drafts)
