@@ -1,8 +1,8 @@
 """POST records/batch: many records in one request, a line each (NDJSON), in bounded memory.
 
 A line is what `POST records` takes: ``{kind, release?, system?, subject?, occurred_at?, body}``, or a DSSE envelope,
-whose `release`, `system` and `occurred_at` stand beside `payload` in the line or in the query. Either may name its own
-`idempotency_key`. The answer has a line for each line, in order:
+whose `release`, `system` and `occurred_at` stand beside `payload` in the line or in the query. A record may name its
+own `idempotency_key`; an envelope is its own. The answer has a line for each line, in order:
 ``{"line": 1, "status": 201, "receipt": {…}}``, 200 for one recorded before, or ``{"line": 2, "status": 422,
 "problem": {…}}``. A bad line fails alone; what was answered 201 is durable whatever follows.
 
@@ -176,16 +176,21 @@ class _Sender:
         value = parse_json(line.data)
         if not isinstance(value, dict):
             raise InvalidError("A line is a JSON object: a record or an envelope.", code="record_invalid", where="$")
-        own = value.pop("idempotency_key", None)
         actor = actors.actor(principal, token)
         if "payload" not in value:
             return records.plain_draft(
                 value,
                 principal=principal,
                 actor=actor,
-                idempotency=self._key(own, line),
+                idempotency=self._key(value.pop("idempotency_key", None), line),
                 facts=facts,
                 valid_until=token.expires_at,
+            )
+        if "idempotency_key" in value:  # the line is kept as it came, and the ledger keeps no key
+            raise InvalidError(
+                "An envelope is its own key: sent again, it is the same record. Leave idempotency_key out.",
+                code="record_invalid",
+                where="$.idempotency_key",
             )
         itself = Idempotency.of_envelope(method="POST", path=self.path, body=line.data)
         return records.signed_draft(
@@ -196,7 +201,7 @@ class _Sender:
             release=_text(value, "release") or self.given["release"],
             system=_text(value, "system") or self.given["system"],
             occurred_at=_text(value, "occurred_at") or self.given["occurred_at"],
-            idempotency=self._key(own, line) or itself,
+            idempotency=self._key(None, line) or itself,
             facts=facts,
             valid_until=token.expires_at,
         )

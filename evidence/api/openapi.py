@@ -121,9 +121,9 @@ def _post_batch() -> dict[str, Any]:
         "operationId": "records_batch_create",
         "tags": ["records"],
         "description": "Record evidence in bulk: NDJSON, a line for each record, either as in `POST records` or a DSSE "
-        "envelope with `release`, `system` and `occurred_at` beside `payload` (or in the query, for all). A line may "
-        "have its own `idempotency_key`. The answer has a line for each line, in order: `{line, status, receipt}` or "
-        "`{line, status, problem}`; a bad line fails alone.",
+        "envelope with `release`, `system` and `occurred_at` beside `payload` (or in the query, for all). A record may "
+        "have its own `idempotency_key`; an envelope is its own. The answer has a line for each line, in order: "
+        "`{line, status, receipt}` or `{line, status, problem}`; a bad line fails alone.",
         "parameters": _post_records()["parameters"],
         "requestBody": {"required": True, "content": lines},
         "security": [{"bearer": []}],

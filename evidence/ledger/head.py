@@ -11,17 +11,14 @@ from typing import Any
 
 import psycopg
 from django.db import connection
-from psycopg.rows import namedtuple_row
 
 from config.errors import UnavailableError
-from evidence.ledger import reader, settling
+from evidence.ledger import reader, settling, wire
 from evidence.ledger.draft import Draft
 from evidence.ledger.literals import bytes_array, text_array
 from evidence.tlog.merkle import Frontier
 
 MAX_SKEW = timedelta(seconds=60)
-
-_BEGIN = "SELECT * FROM evidence_begin(%s, %s, %s, %s)"
 
 
 @dataclass
@@ -42,57 +39,52 @@ class Start:
     files: frozenset[tuple[str, str]]
 
 
-def raw() -> "psycopg.Connection[Any]":
-    """The driver's connection under Django's: for pipelines."""
-    connection.ensure_connection()
-    found: psycopg.Connection[Any] = connection.connection
-    return found
-
-
 def lock(drafts: Sequence[Draft]) -> Start:
     """Lock the head row for this transaction. Raises UnavailableError where nothing may be written now."""
     keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
     files = [pair for draft in drafts if draft.remembered is not None for pair in draft.remembered.files]
-    answer = _begin(keyed, files)
-    if answer.read_only_code:
-        raise UnavailableError(answer.read_only_reason, code=answer.read_only_code, retry_after=60)
-    _check_clocks(answer.now, answer.last_at)
-    _check_seen(answer.size)
-    hashes = answer.frontier
-    frontier = Frontier(answer.size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
-    if frontier.root() != answer.root:
+    answer = wire.ask(
+        "evidence_begin",
+        (
+            text_array(principal for principal, _ in keyed),
+            bytes_array(mac for _, mac in keyed),
+            text_array(system for system, _ in files),
+            text_array(digest for _, digest in files),
+        ),
+    )
+    if answer["read_only_code"]:
+        raise UnavailableError(answer["read_only_reason"], code=answer["read_only_code"], retry_after=60)
+    size, now, last_at = answer["size"], *(datetime.fromisoformat(answer[name]) for name in ("now", "last_at"))
+    _check_clocks(now, last_at)
+    _check_seen(size)
+    _saw_epoch(answer["epoch"])
+    known = zip(*(answer[f"known_{name}"] or () for name in ("places", "requests", "indexes")), strict=True)
+    return Start(
+        frontier=_frontier(size, _bytes(answer["root"]), _bytes(answer["frontier"])),
+        at=max(now, last_at),
+        epoch=answer["epoch"],
+        log_keys=tuple(answer["log_keys"] or ()),
+        record_keys=frozenset(answer["record_keys"] or ()),
+        holds=answer["holds"],
+        known={keyed[place - 1]: (request and _bytes(request), index) for place, request, index in known},
+        files=frozenset(files[place - 1] for place in answer["files"] or ()),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    """PostgreSQL's hexadecimal spelling."""
+    return bytes.fromhex(text[2:])
+
+
+def _frontier(size: int, root: bytes, hashes: bytes) -> Frontier:
+    frontier = Frontier(size, tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32)))
+    if frontier.root() != root:
         raise UnavailableError(
-            f"The stored root of size {answer.size} does not follow from the stored frontier. "
-            "Run manage.py check_ledger.",
+            f"The stored root of size {size} does not follow from the stored frontier. Run manage.py check_ledger.",
             code="ledger_inconsistent",
             retry_after=60,
         )
-    _saw_epoch(answer.epoch)
-    known = zip(answer.known_places or (), answer.known_requests or (), answer.known_indexes or (), strict=True)
-    return Start(
-        frontier=frontier,
-        at=max(answer.now, answer.last_at),
-        epoch=answer.epoch,
-        log_keys=tuple(answer.log_keys or ()),
-        record_keys=frozenset(answer.record_keys or ()),
-        holds=answer.holds,
-        known={keyed[place - 1]: (request, index) for place, request, index in known},
-        files=frozenset(files[place - 1] for place in answer.files or ()),
-    )
-
-
-def _begin(keyed: Sequence[tuple[str, bytes]], files: Sequence[tuple[str, str]]) -> Any:
-    parameters = (
-        text_array(principal for principal, _ in keyed),
-        bytes_array(mac for _, mac in keyed),
-        text_array(system for system, _ in files),
-        text_array(digest for _, digest in files),
-    )
-    database = raw()
-    with connection.wrap_database_errors, psycopg.Cursor(database, row_factory=namedtuple_row) as cursor:
-        with database.pipeline():  # the transaction's BEGIN travels with it
-            cursor.execute(_BEGIN, parameters, prepare=True, binary=True)
-        return cursor.fetchone()
+    return frontier
 
 
 def epoch() -> int:
@@ -141,7 +133,7 @@ def greet() -> None:
     global _greeted
     from evidence import anchors  # they read the ledger, which this is part of
 
-    database = raw()
+    database = wire.raw()
     if _greeted is not None and _greeted() is database:
         return
     anchors.refuse_if_behind(reader.size())

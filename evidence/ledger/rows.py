@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from evidence import projections, retention
 from evidence.ledger.draft import Draft, Recorded
 from evidence.ledger.literals import bytes_array, number_array, text_array
+from evidence.ledger.wire import Value
 from evidence.tlog.leaf import Leaf
 from evidence.tlog.merkle import Growth
 
-APPEND = f"SELECT evidence_append({', '.join(['%s'] * 25)})"
-NOTE = "INSERT INTO evidence_note (size, text) VALUES (%s, %s)"
-TILE = "INSERT INTO evidence_tile (level, number, hashes) VALUES (%s, %s, %b)"
+APPEND, NOTE, TILE = "evidence_append", "evidence_append_note", "evidence_append_tile"
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Row:
         return Recorded(self.index, self.leaf, self.draft.statement, self.draft.sealed.members, self.draft.signed_by)
 
 
-def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None = None) -> list[Any]:
+def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None = None) -> list[Value]:
     """Parameters of `APPEND`; `note` is the checkpoint if the batch ends with these rows."""
     sealed = [row.draft.sealed for row in rows]
     keys = [row.draft.idempotency for row in rows]

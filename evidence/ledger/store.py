@@ -13,7 +13,6 @@ others (`admit`, `apply`, projections of their own) take their own round trips i
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
@@ -22,7 +21,7 @@ from django.db.utils import InternalError
 from config.database import leave_connection
 from config.errors import InvalidError, ProoftrailError, UnavailableError
 from evidence import keys, projections
-from evidence.ledger import head, reader, settling
+from evidence.ledger import head, reader, settling, wire
 from evidence.ledger.draft import Draft, Outcome, Placed
 from evidence.ledger.rows import APPEND, NOTE, TILE, Row, appended
 from evidence.models import Tile
@@ -191,7 +190,7 @@ def _flush(batch: _Batch) -> None:
     rows = batch.rows[batch.flushed :]
     if not rows:
         return
-    _run((APPEND, appended(rows, _raised(batch), batch.at)))
+    wire.tell((APPEND, appended(rows, _raised(batch), batch.at)), commit=False)
     _project(batch, rows)
 
 
@@ -211,16 +210,6 @@ def _project(batch: _Batch, rows: Sequence[Row]) -> None:
         batch.changed = batch.start.holds = True
 
 
-def _run(*wanted: tuple[str, Sequence[Any]], commit: bool = False) -> None:
-    """Run statements in one round trip; with `commit` the transaction's end travels with them."""
-    database = head.raw()
-    with connection.wrap_database_errors, database.pipeline():
-        for sql, parameters in wanted:
-            psycopg.Cursor(database).execute(sql, parameters, prepare=True)
-        if commit:
-            database.commit()
-
-
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
 
 
@@ -232,7 +221,7 @@ def _finish(batch: _Batch) -> dict[int, Outcome]:
     growth = _raised(batch) if rows else batch.growth()
     note = _sign(batch, growth)
     last = (APPEND, appended(rows, growth, batch.at, note)) if rows else (NOTE, (batch.size, note))
-    _run(last, *((TILE, tile) for tile in _full_tiles(batch)), commit=True)
+    wire.tell(last, *((TILE, tile) for tile in _full_tiles(batch)), commit=True)
     return {row.position: _placed(row, growth, note) for row in batch.rows}
 
 

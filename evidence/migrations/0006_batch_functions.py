@@ -74,6 +74,16 @@ BEGIN
         INSERT INTO public.evidence_note (size, text) VALUES (new_size, note);
     END IF;
 END $$;
+
+-- What ends a batch whose rows are in already, and the tiles that it filled.
+CREATE FUNCTION public.evidence_append_note(new_size bigint, note text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, public, pg_temp AS $$
+    INSERT INTO public.evidence_note (size, text) VALUES (new_size, note)
+$$;
+CREATE FUNCTION public.evidence_append_tile(new_level int, new_number bigint, new_hashes bytea) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, public, pg_temp AS $$
+    INSERT INTO public.evidence_tile (level, number, hashes) VALUES (new_level::smallint, new_number, new_hashes)
+$$;
 """
 
 

@@ -86,10 +86,11 @@ def test_it_lets_bad_lines_fail_alone(api, release, key):
         signed(key, 6, release=release, occurred_at="yesterday"),
         signed(key, 7, release=7),
         line(release, 8, idempotency_key="has space"),
-        signed(key, 9, release=release),
+        signed(key, 9, release=release, idempotency_key="k"),
+        signed(key, 10, release=release),
     ]
     answers = send(api, lines)
-    assert [row["status"] for row in answers] == [201, 400, 400, 422, 403, 422, 404, 422, 422, 422, 422, 201]
+    assert [row["status"] for row in answers] == [201, 400, 400, 422, 403, 422, 404, 422, 422, 422, 422, 422, 201]
     assert [row["problem"]["code"] for row in answers[1:-1]] == [
         "json_malformed",
         "json_malformed",
@@ -101,6 +102,7 @@ def test_it_lets_bad_lines_fail_alone(api, release, key):
         "time_invalid",
         "record_invalid",
         "idempotency_key_invalid",
+        "record_invalid",
     ]
 
 
