@@ -20,8 +20,8 @@ from config.errors import (
 from evidence import artifacts, authority, kinds
 from evidence.authority import Facts
 from evidence.kinds import Kind
-from evidence.ledger import Actor, Draft, Idempotency, Placed, append, service_draft
-from evidence.ledger.draft import FactsChangedError, Remembered
+from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
+from evidence.ledger.draft import FactsChangedError, Outcome, Remembered
 from evidence.models import Artifact, Pipeline, PipelineKey, Record, Release, System, User
 from evidence.people import Principal
 from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope, verify_envelope
@@ -43,20 +43,34 @@ class Incoming:
     occurred: datetime | None
 
 
-def record(prepare: Callable[[Facts], Draft]) -> Placed:
+def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
     """Append what `prepare` makes from what this process remembers; once more from the tables where that has changed.
 
+    The appender prepares (`evidence/ledger/appender.py`), unless the record is `large` and would keep others waiting.
     Raises what refused it.
     """
-    facts = authority.remembered()
+    used = authority.remembered()
+
+    def make() -> list[Draft]:
+        nonlocal used
+        used = authority.remembered()
+        return [prepare(used)]
+
     try:
-        return append(prepare(facts))
+        return _settled(appender.append_all(make()) if large else appender.start(make)())
     except FactsChangedError:
         pass
     except ProoftrailError as refused:
-        if not hangs_on_facts(refused) or authority.epoch_now() == facts.epoch:
+        if not hangs_on_facts(refused) or authority.epoch_now() == used.epoch:
             raise
     return append(prepare(Facts()))
+
+
+def _settled(outcomes: list[Outcome]) -> Placed:
+    (outcome,) = outcomes
+    if isinstance(outcome, ProoftrailError):
+        raise outcome
+    return outcome
 
 
 def hangs_on_facts(refused: object) -> bool:

@@ -246,7 +246,10 @@ def _start(sender: _Sender, group: list[_Line]) -> Callable[[], list[bytes]]:
 def _append(sender: _Sender, group: list[_Line], facts: Facts) -> Callable[[], list[Outcome]]:
     """Prepare lines from `facts` and hand them over; calling the answer waits for an outcome of each."""
     prepared = [_prepare(sender, line, facts) for line in group]
-    wait = appender.start([draft for draft in prepared if isinstance(draft, Draft)])
+    drafts = [draft for draft in prepared if isinstance(draft, Draft)]
+    for draft in drafts:
+        _ = draft.sealed  # by this thread: the appender has others to serve
+    wait = appender.start(lambda: drafts)
 
     def outcomes() -> list[Outcome]:
         try:

@@ -25,7 +25,6 @@ from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_h
 from evidence.authority import Facts
 from evidence.kinds import load as load_kinds
 from evidence.ledger import Draft, Idempotency, reader
-from evidence.ledger.appender import arrivals
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
 from evidence.tlog import b64
@@ -34,6 +33,8 @@ from evidence.tlog.leaf import format_time
 from evidence.tlog.tlog_proof import format_proof
 
 DSSE = "application/vnd.dsse.envelope.v1+json"
+#: Bytes of a body from which on it is prepared by its own thread.
+LARGE = 64 * 1024
 LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
 
 
@@ -44,7 +45,7 @@ def collection(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = _LIST(request)
         return response
     try:
-        with write_admitted(), arrivals.preparing():
+        with write_admitted():
             return _post(request)
     except ProoftrailError as error:
         return problem.respond(error)
@@ -57,7 +58,7 @@ def _post(request: HttpRequest) -> HttpResponse:
     if text is None:
         raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
     body = raw_body(request)
-    placed = records.record(lambda facts: _draft(request, text, body, facts))
+    placed = records.record(lambda facts: _draft(request, text, body, facts), large=len(body) > LARGE)
     headers = {"Location": f"/api/v1/records/{placed.index}"}
     if placed.replayed:
         headers["Idempotency-Replayed"] = "true"

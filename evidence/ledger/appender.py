@@ -1,19 +1,15 @@
 """Group commit: the writers of one process share a transaction.
 
 A web process has one appender thread, started on first use and keyed by process id (a fork starts its own).
-It takes what waits, writes one batch and wakes its writers. Celery and commands write through the same
-``store.write`` without the thread.
+It takes what waits, prepares it, writes one batch and wakes its writers. That one thread prepares for all is on
+purpose: thirty that take turns spend more on taking turns than on the work (docs/performance.md). Celery and commands
+write through the same ``store.write`` without the thread.
 """
 
 import os
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from django.db import connection
@@ -26,12 +22,44 @@ from evidence.ledger.draft import Draft, Outcome, Placed
 PATIENCE_SECONDS = 30
 #: The most records that share a transaction: keeps a batch, and so every answer in it, short.
 MAX_GROUP = 256
-#: A batch waits this long at most for writers that are on their way (docs/performance.md): a transaction costs as much
-#: as preparing several records.
-GATHER_SECONDS = 0.005
 
-#: Drafts of one writer, which stay together and in order, and where their outcomes go.
-_Item = tuple[Sequence[Draft], "Future[list[Outcome]]"]
+#: Makes the drafts of one writer; they stay together and in order.
+Make = Callable[[], Sequence[Draft]]
+
+
+class _Item:
+    """What one writer hands over, and where it waits for what becomes of it."""
+
+    def __init__(self, make: Make) -> None:
+        self.make = make
+        self.drafts: Sequence[Draft] = ()
+        self._outcomes: list[Outcome] = []
+        self._error: BaseException | None = None
+        self._done = threading.Lock()  # held until there is an answer: the cheapest thing to wait for
+        self._done.acquire()
+
+    def settle(self, outcomes: list[Outcome]) -> None:
+        self._outcomes = outcomes
+        self._done.release()
+
+    def fail(self, error: BaseException) -> None:
+        """The writer must hear of it, whatever it is."""
+        self._error = error
+        self._done.release()
+
+    def wait(self) -> list[Outcome]:
+        if not self._done.acquire(timeout=PATIENCE_SECONDS):
+            raise UnavailableError(
+                "The record was not confirmed in time. Send it again with the same Idempotency-Key: it is recorded "
+                "once.",
+                code="ledger_busy",
+                retry_after=2,
+            )
+        if self._error is not None:
+            raise self._error
+        return self._outcomes
+
+
 _lock = threading.Lock()
 _grouped = False
 _thread: "_Appender | None" = None
@@ -56,35 +84,32 @@ def append(draft: Draft) -> Placed:
 
 def append_all(drafts: Sequence[Draft]) -> list[Outcome]:
     """Write several records in order; for each its place, or the error that refused it alone."""
-    return start(drafts)()
+    return start(lambda: drafts)()
 
 
-def start(drafts: Sequence[Draft]) -> Callable[[], list[Outcome]]:
-    """Hand records over and return; calling the answer waits for their outcomes, in order."""
-    for draft in drafts:
-        _ = draft.sealed  # the writer computes what the lock should not wait for
-    arrivals.arrived()
+def start(make: Make) -> Callable[[], list[Outcome]]:
+    """Hand over what makes records and return; calling the answer waits for their outcomes, in order.
+
+    What `make` raises, the answer raises.
+    """
     # Inside a caller's transaction (the admin opens one) the write must not wait for, or vanish with, that one.
     if not _grouped and not connection.in_atomic_block:
-        return partial(store.write, drafts)
-    if not connection.in_atomic_block:
+        return lambda: store.write(_sealed(make))
+    if not connection.in_atomic_block and connection.connection is not None:
         # A waiting writer holds no connection: the pool is smaller than the number of writers, and the appender's
         # own would not be left for it.
         connection.close()
-    future: Future[list[Outcome]] = Future()
-    _running().inbox.put((drafts, future))
-    return partial(_await, future)
+    item = _Item(make)
+    _running().inbox.put(item)
+    return item.wait
 
 
-def _await(future: "Future[list[Outcome]]") -> list[Outcome]:
-    try:
-        return future.result(PATIENCE_SECONDS)
-    except FutureTimeoutError:
-        raise UnavailableError(
-            "The record was not confirmed in time. Send it again with the same Idempotency-Key: it is recorded once.",
-            code="ledger_busy",
-            retry_after=2,
-        ) from None
+def _sealed(make: Make) -> Sequence[Draft]:
+    """The drafts, with everything computed that the head's lock should not wait for."""
+    drafts = make()
+    for draft in drafts:
+        _ = draft.sealed
+    return drafts
 
 
 def stop() -> None:
@@ -106,37 +131,6 @@ def _running() -> "_Appender":
         return _thread
 
 
-class Arrivals:
-    """How many writers of this process are preparing a record: a batch waits a moment for them."""
-
-    def __init__(self) -> None:
-        self.expected = 0
-        self._lock = threading.Lock()
-        self._mine = threading.local()
-
-    @contextmanager
-    def preparing(self) -> Iterator[None]:
-        """Around everything that a writer does; it is expected until it hands a record over."""
-        self._count(1)
-        self._mine.here = True
-        try:
-            yield
-        finally:
-            self.arrived()
-
-    def arrived(self) -> None:
-        if getattr(self._mine, "here", False):
-            self._mine.here = False
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self.expected += change
-
-
-arrivals = Arrivals()
-
-
 class _Appender(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="ledger-appender", daemon=True)
@@ -145,30 +139,28 @@ class _Appender(threading.Thread):
 
     def run(self) -> None:
         try:
-            while (group := self._take()) is not None:
-                self._write(group)
+            while (item := self.inbox.get()) is not None:
+                self._write(self._gather(item))
         finally:
             connection.close()
 
-    def _take(self) -> list[_Item] | None:
-        """Wait for one writer and take all that came with it; None when told to stop."""
-        first = self.inbox.get()
-        if first is None:
-            return None
-        group, count = [first], len(first[0])
-        until = time.monotonic() + GATHER_SECONDS
-        while count < MAX_GROUP and (item := self._next(until)) is not None:
-            group.append(item)
-            count += len(item[0])
+    def _gather(self, item: _Item | None) -> list[_Item]:
+        """Prepare an item and all that have come by then."""
+        group, count = [], 0
+        while item is not None:
+            try:
+                item.drafts = _sealed(item.make)
+            except BaseException as error:
+                item.fail(error)
+            else:
+                group.append(item)
+                count += len(item.drafts)
+            item = self._next() if count < MAX_GROUP else None
         return group
 
-    def _next(self, until: float) -> _Item | None:
-        """Who waits, or comes before `until` while somebody is known to be coming."""
+    def _next(self) -> _Item | None:
         try:
-            if not arrivals.expected:
-                item = self.inbox.get_nowait()
-            else:
-                item = self.inbox.get(timeout=max(until - time.monotonic(), 0))
+            item = self.inbox.get_nowait()
         except queue.Empty:
             return None
         if item is None:
@@ -177,11 +169,11 @@ class _Appender(threading.Thread):
 
     def _write(self, group: list[_Item]) -> None:
         try:
-            outcomes = iter(store.write([draft for drafts, _ in group for draft in drafts]))
-        except BaseException as error:  # the writers must hear of it, whatever it is
-            for _, future in group:
-                future.set_exception(error)
+            outcomes = iter(store.write([draft for item in group for draft in item.drafts]) if group else ())
+        except BaseException as error:
+            for item in group:
+                item.fail(error)
             connection.close()
             return
-        for drafts, future in group:
-            future.set_result(list(islice(outcomes, len(drafts))))
+        for item in group:
+            item.settle(list(islice(outcomes, len(item.drafts))))
