@@ -29,8 +29,11 @@ class Facts:
 
     def token(self, token_id: str) -> Token | None:
         """A token with its owner, whether it is valid or not."""
-        found = Token.objects.select_related("user", "pipeline")
-        return self._recall("token", token_id, lambda: found.filter(pk=token_id).first())
+
+        def load() -> Token | None:
+            return Token.objects.select_related("user", "pipeline").filter(pk=token_id).first()
+
+        return self._recall("token", token_id, load)
 
     def systems(self, principal: Principal) -> list[str] | None:
         """Opaque ids of the systems somebody may see; None means all of them."""

@@ -47,7 +47,12 @@ def idempotency_of(request: Request | HttpRequest) -> Idempotency | None:
     if key is None:
         return None
     check_key(key)
-    return Idempotency.of(key, method=plain.method or "", path=plain.get_full_path(), body=raw_body(plain))
+    return Idempotency.of(key, method=plain.method or "", path=full_path(plain), body=raw_body(plain))
+
+
+def full_path(request: HttpRequest) -> str:
+    """Path and query as they were sent: what an idempotency key is bound to."""
+    return f"{request.path}?{request.META.get('QUERY_STRING', '')}"
 
 
 def check_key(key: Any) -> None:

@@ -157,7 +157,7 @@ class _Sender:
         if key is not None:
             actors.check_key(key)
         given = {name: request.GET.get(name) for name in ("release", "system", "occurred_at")}
-        sender = cls(text, request.get_full_path(), key, given)
+        sender = cls(text, actors.full_path(request), key, given)
         sender.writer(Facts())
         return sender
 
@@ -192,7 +192,6 @@ class _Sender:
                 code="record_invalid",
                 where="$.idempotency_key",
             )
-        itself = Idempotency.of_envelope(method="POST", path=self.path, body=line.data)
         return records.signed_draft(
             line.data,
             envelope=envelope_of(value),
@@ -201,7 +200,7 @@ class _Sender:
             release=_text(value, "release") or self.given["release"],
             system=_text(value, "system") or self.given["system"],
             occurred_at=_text(value, "occurred_at") or self.given["occurred_at"],
-            idempotency=self._key(None, line) or itself,
+            idempotency=self._key(None, line) or Idempotency.of_envelope(method="POST", path=self.path, body=line.data),
             facts=facts,
             valid_until=token.expires_at,
         )

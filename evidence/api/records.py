@@ -74,7 +74,8 @@ def _draft(request: HttpRequest, text: str, body: bytes, facts: Facts) -> Draft:
     idempotency, media_type = actors.idempotency_of(request), (request.content_type or "").lower()
     actor = actors.actor(principal, token)
     if media_type == DSSE:
-        own = Idempotency.of_envelope(method="POST", path=request.get_full_path(), body=body)
+        if idempotency is None:
+            idempotency = Idempotency.of_envelope(method="POST", path=actors.full_path(request), body=body)
         return records.signed_draft(
             body,
             principal=principal,
@@ -82,7 +83,7 @@ def _draft(request: HttpRequest, text: str, body: bytes, facts: Facts) -> Draft:
             release=request.GET.get("release"),
             system=request.GET.get("system"),
             occurred_at=request.GET.get("occurred_at"),
-            idempotency=idempotency or own,
+            idempotency=idempotency,
             facts=facts,
             valid_until=token.expires_at,
         )
