@@ -4,7 +4,7 @@
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,29 +43,31 @@ def lock(drafts: Sequence[Draft]) -> Start:
     """Lock the head row for this transaction. Raises UnavailableError where nothing may be written now."""
     keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
     files = [pair for draft in drafts if draft.remembered is not None for pair in draft.remembered.files]
+    remembered = _state
     answer = wire.ask(
         "evidence_begin",
         (
+            remembered.epoch if remembered else None,
             text_array(principal for principal, _ in keyed),
             bytes_array(mac for _, mac in keyed),
             text_array(system for system, _ in files),
             text_array(digest for _, digest in files),
         ),
     )
-    if answer["read_only_code"]:
-        raise UnavailableError(answer["read_only_reason"], code=answer["read_only_code"], retry_after=60)
+    state = _remember(answer, remembered)
+    if state.read_only_code:
+        raise UnavailableError(state.read_only_reason, code=state.read_only_code, retry_after=60)
     size, now, last_at = answer["size"], *(datetime.fromisoformat(answer[name]) for name in ("now", "last_at"))
     _check_clocks(now, last_at)
     _check_seen(size)
-    _saw_epoch(answer["epoch"])
     known = zip(*(answer[f"known_{name}"] or () for name in ("places", "requests", "indexes")), strict=True)
     return Start(
         frontier=_frontier(size, _bytes(answer["root"]), _bytes(answer["frontier"])),
         at=max(now, last_at),
-        epoch=answer["epoch"],
-        log_keys=tuple(answer["log_keys"] or ()),
-        record_keys=frozenset(answer["record_keys"] or ()),
-        holds=answer["holds"],
+        epoch=state.epoch,
+        log_keys=state.log_keys,
+        record_keys=state.record_keys,
+        holds=state.holds,
         known={keyed[place - 1]: (request and _bytes(request), index) for place, request, index in known},
         files=frozenset(files[place - 1] for place in answer["files"] or ()),
     )
@@ -95,17 +97,40 @@ def epoch() -> int:
     return int(found)
 
 
-_epoch: int | None = None
+@dataclass(frozen=True)
+class _State:
+    """What changes seldom, as of an epoch."""
+
+    epoch: int
+    log_keys: tuple[str, ...]
+    record_keys: frozenset[str]
+    holds: bool
+    read_only_code: str
+    read_only_reason: str
+
+
+_state: _State | None = None
+
+
+def _remember(answer: Mapping[str, Any], remembered: _State | None) -> _State:
+    """The state that an answer tells, or leaves out because it is the one that was remembered."""
+    global _state
+    if remembered is not None and answer["epoch"] == remembered.epoch:
+        return remembered
+    _state = state = _State(
+        epoch=answer["epoch"],
+        log_keys=tuple(answer["log_keys"] or ()),
+        record_keys=frozenset(answer["record_keys"] or ()),
+        holds=answer["holds"],
+        read_only_code=answer["read_only_code"],
+        read_only_reason=answer["read_only_reason"],
+    )
+    return state
 
 
 def seen_epoch() -> int | None:
     """The epoch that this process's last batch has read; None before the first."""
-    return _epoch
-
-
-def _saw_epoch(epoch: int | None) -> None:
-    global _epoch
-    _epoch = epoch
+    return _state.epoch if _state is not None else None
 
 
 def _check_clocks(database_now: datetime, last_at: datetime) -> None:
@@ -130,14 +155,14 @@ def greet() -> None:
 
     It may be an older copy, restored or promoted meanwhile. Raises UnavailableError ``ledger_behind_anchor``.
     """
-    global _greeted
+    global _greeted, _state
     from evidence import anchors  # they read the ledger, which this is part of
 
     database = wire.raw()
     if _greeted is not None and _greeted() is database:
         return
     anchors.refuse_if_behind(reader.size())
-    _greeted = weakref.ref(database)
+    _state, _greeted = None, weakref.ref(database)
 
 
 def _check_seen(size: int) -> None:
@@ -158,5 +183,6 @@ def saw_size(size: int) -> None:
 
 def forget() -> None:
     """Start over as a fresh process would: for a test that changes databases."""
+    global _state
     saw_size(0)
-    _saw_epoch(None)
+    _state = None

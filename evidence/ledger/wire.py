@@ -1,7 +1,7 @@
 """A batch's two messages to PostgreSQL, straight through libpq.
 
 Each is several statements sent at once: ``BEGIN`` with the question, the rows with ``COMMIT``. The driver sends
-each statement by itself and take longer over one than PostgreSQL does (docs/performance.md); Django's transaction
+each statement by itself and takes longer over one than PostgreSQL does (docs/performance.md); Django's transaction
 stays around them and finds the connection in the state that they leave.
 """
 
@@ -26,7 +26,8 @@ def raw() -> "psycopg.Connection[Any]":
 
 def ask(function: str, parameters: Iterable[Value]) -> dict[str, Any]:
     """Begin the transaction and call a function that answers one row; the row as JSON has it."""
-    result = _send(["BEGIN", f"SELECT row_to_json(answer) FROM {_call(function, parameters)} AS answer"])
+    called = _call(function, parameters)
+    result = _send(["BEGIN", f"SELECT row_to_json(answer) FROM {called} AS answer"])  # noqa: S608 -- values are escaped
     answer: dict[str, Any] = json.loads(result.get_value(0, 0) or b"")
     return answer
 

@@ -10,11 +10,20 @@ from django.db import migrations
 SQL = r"""
 SET LOCAL lock_timeout = '5s';
 
--- Lock the head, then answer all that a batch has to ask. `known_*`: for the asked idempotency keys that exist, their
+-- Holds that keep what arrives, and whether writes are refused at all, move the epoch too (migration 0003).
+CREATE TRIGGER hold_moves_epoch AFTER INSERT OR UPDATE ON public.evidence_hold
+    FOR EACH STATEMENT EXECUTE FUNCTION public.evidence_authority_changed();
+CREATE TRIGGER standing_moves_epoch AFTER UPDATE ON public.evidence_standing
+    FOR EACH STATEMENT EXECUTE FUNCTION public.evidence_authority_changed();
+ALTER TABLE public.evidence_hold ENABLE ALWAYS TRIGGER hold_moves_epoch;
+ALTER TABLE public.evidence_standing ENABLE ALWAYS TRIGGER standing_moves_epoch;
+
+-- Lock the head, then answer all that a batch has to ask. Keys in force, holds and standing are answered only to who does
+-- not know them from `seen_epoch`. `known_*`: for the asked idempotency keys that exist, their
 -- place in the question (from 1), their request (NULL once disposed of) and their record. `files`: places of the asked
 -- (system, SHA-256) pairs that are artifacts.
 CREATE FUNCTION public.evidence_begin(
-    principals text[], macs bytea[], systems text[], digests text[],
+    seen_epoch bigint, principals text[], macs bytea[], systems text[], digests text[],
     OUT size bigint, OUT root bytea, OUT frontier bytea, OUT last_at timestamptz, OUT now timestamptz,
     OUT epoch bigint, OUT log_keys text[], OUT record_keys text[], OUT holds boolean,
     OUT read_only_code text, OUT read_only_reason text,
@@ -23,14 +32,15 @@ CREATE FUNCTION public.evidence_begin(
 BEGIN
     SELECT h.size, h.root, h.frontier, h.last_at INTO size, root, frontier, last_at
         FROM public.evidence_head h WHERE h.id = 1 FOR UPDATE;
-    now := clock_timestamp();
-    SELECT a.epoch INTO epoch FROM public.evidence_authority a WHERE a.id = 1;
-    SELECT array_agg(k.key_id ORDER BY k.from_size, k.key_id) FILTER (WHERE k.purpose = 'log'),
-           array_agg(k.key_id ORDER BY k.from_size, k.key_id) FILTER (WHERE k.purpose = 'record')
-        INTO log_keys, record_keys FROM public.evidence_signingkey k WHERE k.to_size IS NULL;
-    SELECT s.read_only_code, s.read_only_reason INTO read_only_code, read_only_reason
-        FROM public.evidence_standing s WHERE s.id = 1;
-    holds := EXISTS (SELECT FROM public.evidence_hold h WHERE h.record IS NULL AND h.released_by IS NULL);
+    SELECT clock_timestamp(), a.epoch INTO now, epoch FROM public.evidence_authority a WHERE a.id = 1;
+    IF epoch IS DISTINCT FROM seen_epoch THEN
+        SELECT array_agg(k.key_id ORDER BY k.from_size, k.key_id) FILTER (WHERE k.purpose = 'log'),
+               array_agg(k.key_id ORDER BY k.from_size, k.key_id) FILTER (WHERE k.purpose = 'record')
+            INTO log_keys, record_keys FROM public.evidence_signingkey k WHERE k.to_size IS NULL;
+        SELECT s.read_only_code, s.read_only_reason INTO read_only_code, read_only_reason
+            FROM public.evidence_standing s WHERE s.id = 1;
+        holds := EXISTS (SELECT FROM public.evidence_hold h WHERE h.record IS NULL AND h.released_by IS NULL);
+    END IF;
     IF cardinality(macs) > 0 THEN
         SELECT array_agg(asked.place), array_agg(i.request_mac), array_agg(i."index")
             INTO known_places, known_requests, known_indexes

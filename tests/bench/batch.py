@@ -5,7 +5,6 @@ that of the web server with its workers.
 """
 
 import json
-import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,8 +146,8 @@ def prepare(stage: Stage, pipeline: Pipeline, lines: int) -> list[Path]:
 
 
 def line(number: int, pipeline: Pipeline) -> bytes:
-    """An envelope with the members that a line may have beside it; they are not signed."""
-    beside = {"release": pipeline.release, "idempotency_key": secrets.token_hex(12)}
+    """An envelope with the release beside it, which is not signed."""
+    beside = {"release": pipeline.release}
     return single.envelope(number, pipeline)[:-1] + b"," + json.dumps(beside, separators=(",", ":")).encode()[1:]
 
 
