@@ -134,16 +134,19 @@ class Draft:
             "release": self.release,
             "verification": dict(self.verification),
         }
-        salt, context = os.urandom(16), _context(members)
+        salt, context = os.urandom(16), context_bytes(members)
         stored, codec = _compress(self.envelope)
         return Sealed(salt, members, context, payload_digest(salt, context, self.envelope), stored, codec)
 
 
-def _context(members: Mapping[str, Any]) -> bytes:
+def context_bytes(members: Mapping[str, Any]) -> bytes:
     """RFC 8785. Without claims it is texts under plain names, which the standard library spells the same, quicker."""
     if members["claims"]:
         return canonical(members)
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _TEXTS.encode(members).encode()
+
+
+_TEXTS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 _kept = threading.local()
