@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,9 @@ def _hold_alive(folder: Path) -> None:
 def end_run() -> None:
     """Let the hosts go, wait for them and remove the run's folder. For the run's first process."""
     if not _alive or _alive[0][0] != os.getpid():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # they go on until the first process ends
+            _hosts.clear()
         return
     os.close(_alive.pop()[1])
     folder = Path(os.environ.pop(RUN))
