@@ -31,6 +31,7 @@ STATUS: list[tuple[type[errors.ProoftrailError], int, str]] = [
 ]
 #: Codes whose status differs from their category's.
 STATUS_OF_CODE = {
+    "bad_request": 400,
     "json_malformed": 400,
     "json_duplicate_key": 400,
     "token_invalid": 401,
