@@ -168,11 +168,10 @@ class _Sender:
             raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
         return token, principal_of(token)
 
-    def draft(self, line: _Line, facts: Facts) -> Draft:
-        """Raises ProoftrailError or TlogError: what is wrong with the line, or with who sends it."""
+    def draft(self, line: _Line, facts: Facts, token: Token, principal: Principal) -> Draft:
+        """Raises ProoftrailError or TlogError: what is wrong with the line."""
         if line.refused is not None:
             raise line.refused
-        token, principal = self.writer(facts)
         value = parse_json(line.data)
         if not isinstance(value, dict):
             raise InvalidError("A line is a JSON object: a record or an envelope.", code="record_invalid", where="$")
@@ -244,7 +243,7 @@ def _start(sender: _Sender, group: list[_Line]) -> Callable[[], list[bytes]]:
 
 def _append(sender: _Sender, group: list[_Line], facts: Facts) -> Callable[[], list[Outcome]]:
     """Prepare lines from `facts` and hand them over; calling the answer waits for an outcome of each."""
-    prepared = [_prepare(sender, line, facts) for line in group]
+    prepared = _prepare(sender, group, facts)
     drafts = [draft for draft in prepared if isinstance(draft, Draft)]
     for draft in drafts:
         _ = draft.sealed  # by this thread: the appender has others to serve
@@ -260,9 +259,20 @@ def _append(sender: _Sender, group: list[_Line], facts: Facts) -> Callable[[], l
     return outcomes
 
 
-def _prepare(sender: _Sender, line: _Line, facts: Facts) -> Draft | ProoftrailError:
+def _prepare(sender: _Sender, group: list[_Line], facts: Facts) -> list[Draft | ProoftrailError]:
+    """A draft for each line, or what is wrong with it, or with who sends it."""
     try:
-        return sender.draft(line, facts)
+        token, principal = sender.writer(facts)
+    except ProoftrailError as error:
+        return [error] * len(group)
+    return [_prepare_line(sender, line, facts, token, principal) for line in group]
+
+
+def _prepare_line(
+    sender: _Sender, line: _Line, facts: Facts, token: Token, principal: Principal
+) -> Draft | ProoftrailError:
+    try:
+        return sender.draft(line, facts, token, principal)
     except ProoftrailError as error:
         return error
     except TlogError as error:

@@ -21,7 +21,7 @@ from evidence.kinds import load as load_kinds
 from evidence.models import Payload
 from evidence.tlog.canonical import canonical
 from evidence.tlog.dsse import parse_envelope, sign_envelope
-from evidence.tlog.leaf import Leaf, format_time, payload_digest
+from evidence.tlog.leaf import SALT_SIZE, Leaf, format_time, payload_digest
 from evidence.tlog.receipt import Receipt
 from evidence.tlog.statement import Statement, build_statement, parse_statement
 
@@ -134,7 +134,7 @@ class Draft:
             "release": self.release,
             "verification": dict(self.verification),
         }
-        salt, context = os.urandom(16), context_bytes(members)
+        salt, context = _salts.take(), context_bytes(members)
         stored, codec = _compress(self.envelope)
         return Sealed(salt, members, context, payload_digest(salt, context, self.envelope), stored, codec)
 
@@ -149,6 +149,24 @@ def context_bytes(members: Mapping[str, Any]) -> bytes:
 _TEXTS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+class _Salts(threading.local):
+    """Random salts, drawn many at once: each call to the kernel hands the interpreter to another thread."""
+
+    def __init__(self) -> None:
+        self._drawn: list[bytes] = []
+
+    def take(self) -> bytes:
+        if not self._drawn:
+            random = os.urandom(256 * SALT_SIZE)
+            self._drawn = [random[i : i + SALT_SIZE] for i in range(0, len(random), SALT_SIZE)]
+        return self._drawn.pop()
+
+    def forget(self) -> None:
+        self._drawn = []
+
+
+_salts = _Salts()
+os.register_at_fork(after_in_child=_salts.forget)  # or parent and child would draw the same
 _kept = threading.local()
 
 
@@ -161,8 +179,9 @@ def _compressor() -> zstandard.ZstdCompressor:
 
 
 def _compress(envelope: bytes) -> tuple[bytes, int]:
-    """zstd where it saves a tenth or more (R4.7)."""
-    if len(envelope) < 512:
+    """zstd where it saves a tenth or more (R4.7), from a kilobyte on: below, a fifth of a small record is not worth it
+    (docs/performance.md)."""
+    if len(envelope) < 1024:
         return envelope, Payload.RAW
     packed = _compressor().compress(envelope)
     return (packed, Payload.ZSTD) if len(packed) < 0.9 * len(envelope) else (envelope, Payload.RAW)
@@ -258,6 +277,10 @@ class Placed:
 
     def receipt(self) -> bytes:
         """The receipt's JSON: the same bytes for every replay."""
+        return self._receipt
+
+    @functools.cached_property
+    def _receipt(self) -> bytes:
         return Receipt(
             index=self.index,
             leaf=self.leaf,
