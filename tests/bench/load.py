@@ -30,7 +30,10 @@ class Result:
     """What one run saw. `latencies` are nanoseconds, one for each acknowledged write."""
 
     connections: int
+    #: How long new writes were started, and how many were acknowledged by then: what is refused at the end is waited
+    #: for, and must not count against those that were not.
     seconds: float = 0.0
+    in_time: int = 0
     latencies: list[int] = field(default_factory=list)
     #: Answers 503; each of these writes was sent again.
     refused: int = 0
@@ -42,7 +45,7 @@ class Result:
     @property
     def rate(self) -> float:
         """Acknowledged writes a second."""
-        return len(self.latencies) / self.seconds if self.seconds else 0.0
+        return self.in_time / self.seconds if self.seconds else 0.0
 
     def percentile_ms(self, percent: float) -> float:
         """Exact: the smallest latency that `percent` of the writes did not exceed."""
@@ -164,7 +167,7 @@ class _Run:
                 self._next(connection)
             while self.under_way:
                 self._turn()
-            self.result.seconds = (time.perf_counter_ns() - began) / _SECOND
+            self.result.seconds = min((time.perf_counter_ns() - began) / _SECOND, self.seconds)
             return self.result
         finally:
             self.selector.close()
@@ -227,6 +230,7 @@ class _Run:
             raise LoadError(f"Answered {status}: {body[:400].decode(errors='replace')}")
         done = self.result.latencies
         done.append(now - connection.began)
+        self.result.in_time += now < self.end
         if self.sample_every and len(done) % self.sample_every == 1 % self.sample_every:
             self.result.samples.append((connection.number, body))
         self.under_way -= 1

@@ -1,10 +1,11 @@
 """The one way into the ledger."""
 
 import pytest
+from django.db import connection, transaction
 
 from config.errors import ForbiddenError, InvalidError, UnavailableError
 from evidence.keys import log_verifier, record_key
-from evidence.ledger import Actor, Draft, Idempotency, Placed, append, append_all, reader, service_draft
+from evidence.ledger import Actor, Draft, Idempotency, Placed, append, append_all, head, reader, service_draft
 from evidence.models import Entry, Head, Note, Record
 from evidence.models.people import SERVICE
 from evidence.tlog.keys import key_digest
@@ -181,3 +182,14 @@ def test_it_refuses_a_revoked_key_within_the_transaction():
         append(draft)
     assert caught.value.code == "credential_revoked"
     assert reader.size() == 0
+
+
+def test_it_finds_keys_by_index_though_it_was_planned_when_there_were_none():
+    for number in range(8):  # after some calls PostgreSQL keeps one plan for all
+        append(decide(str(number), key=str(number)))
+    append_all([decide(str(number), key=str(number)) for number in range(8, 500)])
+    with transaction.atomic():
+        head.lock([decide("7", key="7")])
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'evidence_idempotency'")
+            assert cursor.fetchone() == (0,)
