@@ -7,14 +7,15 @@ but the record, and takes its keys from it: run again over the ledger it must gi
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, models
 
 from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
-from evidence.ledger.draft import Recorded
+from evidence.ledger.draft import Recorded, part_of
 from evidence.ledger.literals import number_array, text_array
 from evidence.models import Approval, Hold, HoldItem, Pipeline, PipelineKey, Record, Release, System
 from evidence.tlog.canonical import canonical
@@ -59,6 +60,11 @@ def has_own(kind: str) -> bool:
     return any(kind.startswith(entry.prefix) for entry in _REGISTERED)
 
 
+def takes_effect(kind: str, context: Mapping[str, Any]) -> bool:
+    """Whether a record changes tables of its own as it is written; those of an import wait for its end."""
+    return has_own(kind) and part_of(context) is None
+
+
 def project(records: Sequence[Recorded]) -> None:
     """Write the rows of records that follow each other in the log, in their order."""
     with connection.cursor() as cursor:
@@ -69,7 +75,7 @@ def project(records: Sequence[Recorded]) -> None:
 def follow(records: Sequence[Recorded]) -> None:
     """What comes after the searchable rows: each record's own tables, and standing holds."""
     for record in records:
-        if has_own(record.leaf.kind) and record.part_of is None:
+        if takes_effect(record.leaf.kind, record.context):
             _project_one(record)
     _join_standing_holds(records)
 
@@ -156,13 +162,15 @@ def _key_added(record: Recorded) -> None:
         pipeline=Pipeline.objects.get(uid=body["pipeline"]),
         public_key=bytes.fromhex(body["public_key"]),
         valid_from=record.leaf.at,
+        from_index=record.index,
     )
 
 
 @projection("key.revoked")
 def _key_revoked(record: Recorded) -> None:
     if "pipeline" in record.body:  # else one of the service's own (evidence/rotation.py)
-        PipelineKey.objects.filter(key_id=record.body["key_id"], valid_until=None).update(valid_until=record.leaf.at)
+        key = PipelineKey.objects.filter(key_id=record.body["key_id"], to_index=None)
+        key.update(to_index=record.index, valid_until=record.leaf.at)
 
 
 def _forget_release(index: int) -> None:
@@ -242,7 +250,7 @@ def _imported(record: Recorded) -> None:
     body = record.body
     for start in range(body.get("first", 0), body.get("last", -1) + 1, _CHUNK):
         for stored in reader.read(start, min(start + _CHUNK, body["last"] + 1)):
-            if stored.envelope is not None and stored.recorded.part_of == body["import"]:
+            if stored.envelope is not None and part_of(stored.recorded.context) == body["import"]:
                 _project_one(stored.recorded)
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-
 from config.api.times import parse_time
 from config.errors import (
     ConflictError,
@@ -168,8 +166,7 @@ def signed_draft(
         occurred=parse_time(occurred_at, "occurred_at") if occurred_at is not None else None,
     )
     place = _place(incoming, principal, facts)
-    ends = min((end for end in (valid_until, key.valid_until) if end is not None), default=None)
-    files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, ends)
+    files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, valid_until)
     return Draft(
         kind=kind,
         actor=actor,
@@ -267,9 +264,8 @@ def _may_post(principal: Principal, kind: Kind) -> None:
 
 def _verified_key(envelope: Envelope, principal: Principal, facts: Facts) -> PipelineKey:
     """The pipeline's key that signed. Raises ``key_unknown``, ``signature_invalid``."""
-    now = timezone.now()
     known = facts.keys(principal) if isinstance(principal, Pipeline) else []
-    valid = {key.key_id: (key, public) for key, public in known if key.is_valid(now)}
+    valid = {key.key_id: (key, public) for key, public in known if key.in_force}
     try:
         return valid[verify_envelope(envelope, {key_id: public for key_id, (_, public) in valid.items()})][0]
     except SignatureError as error:

@@ -81,7 +81,7 @@ class Remembered:
     """What a draft was prepared from without asking the database; its batch asks whether that still holds."""
 
     epoch: int
-    #: When the token or key ends, whichever is first.
+    #: When the token ends; a key ends by a record, which moves the epoch.
     valid_until: datetime | None
     #: (system id, SHA-256) of subjects that were not looked up as artifacts: if one is, the draft is prepared again.
     files: tuple[tuple[str, str], ...] = ()
@@ -252,11 +252,11 @@ class Recorded:
         release: str | None = self.context["release"]
         return release
 
-    @property
-    def part_of(self) -> str | None:
-        """The import that this record belongs to: tables show it when that is complete."""
-        part: str | None = self.context.get("claims", {}).get("import")
-        return part
+
+def part_of(context: Mapping[str, Any]) -> str | None:
+    """The import that the record of this context belongs to: tables show it when that is complete."""
+    part: str | None = context.get("claims", {}).get("import")
+    return part
 
 
 @dataclass(frozen=True)

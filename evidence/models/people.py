@@ -146,20 +146,40 @@ class Pipeline(models.Model):
 
 
 class PipelineKey(models.Model):
-    """A public Ed25519 key under which a pipeline's own signatures count: a projection of `key.*` records."""
+    """A public Ed25519 key under which a pipeline's own signatures count: a projection of `key.*` records.
+
+    It signs the records between the one that added it and the one that revoked it. The times are what people are
+    shown: records of one batch share theirs, so that a time does not say which of them came first.
+    """
 
     key_id = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the raw public key, hex")
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="keys")
     public_key = models.BinaryField()
     valid_from = models.DateTimeField()
     valid_until = models.DateTimeField(null=True, blank=True)
+    from_index = models.BigIntegerField(help_text="Index of its key.added record")
+    #: None while the key is in force.
+    to_index = models.BigIntegerField(null=True, blank=True, help_text="Index of the key.revoked record that ended it")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="pipelinekey_ends_whole",
+                condition=Q(to_index__isnull=True, valid_until__isnull=True)
+                | Q(to_index__isnull=False, valid_until__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.key_id[:16]
 
-    def is_valid(self, now: datetime) -> bool:
-        """Whether signatures count at `now`."""
-        return self.valid_from <= now and (self.valid_until is None or self.valid_until > now)
+    @property
+    def in_force(self) -> bool:
+        return self.to_index is None
+
+    def counts_at(self, index: int) -> bool:
+        """Whether its signature counts on the record at that index."""
+        return self.from_index < index and (self.to_index is None or index < self.to_index)
 
 
 class Token(models.Model):

@@ -51,15 +51,16 @@ class Signers:
         return checkpoint
 
     def verify(self, envelope: Envelope, signed_by: str, key_id: str, leaf: Leaf, index: int) -> None:
-        """Raise SignatureError unless the key that the context names signed, and was its principal's at that time."""
+        """Raise SignatureError unless the key that the context names signed, and was its principal's there."""
         if signed_by == "service":
             self._verify_own(envelope, key_id, index)
             return
         key = self._pipeline_key(key_id)
         if key is None or key.pipeline.uid != leaf.by:
             raise SignatureError(f"key {key_id} is none of {leaf.by}")
-        if key.valid_from > leaf.at or (key.valid_until is not None and key.valid_until <= leaf.at):
-            raise SignatureError(f"key {key_id} was not valid at {leaf.at.isoformat()}")
+        if not key.counts_at(index):
+            until = "on" if key.to_index is None else f"to {key.to_index - 1}"
+            raise SignatureError(f"key {key_id} signs records from {key.from_index + 1} {until}")
         verify_envelope(envelope, {key_id: self._public(bytes(key.public_key))})
 
     def _verify_own(self, envelope: Envelope, key_id: str, index: int) -> None:

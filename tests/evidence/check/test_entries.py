@@ -89,8 +89,8 @@ def test_it_names_a_pipeline_key_that_no_record_added(ledger: Clone, superuser: 
     people.create_pipeline(actor=Actor(SERVICE), name="ci", systems=[system])
     slipped = key_digest(generate().public_key())
     superuser.execute(
-        "INSERT INTO evidence_pipelinekey (key_id, pipeline_id, public_key, valid_from)"
-        " SELECT %s, id, %s, now() FROM evidence_pipeline",
+        "INSERT INTO evidence_pipelinekey (key_id, pipeline_id, public_key, valid_from, from_index)"
+        " SELECT %s, id, %s, now(), 0 FROM evidence_pipeline",
         [slipped, b"k" * 32],
     )
     assert found() == [("projection", f"evidence_pipelinekey key_id={slipped}")]
