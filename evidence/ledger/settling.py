@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: (principal, HMAC of a key) to (HMAC of its request, None once disposed of; index).
 Known = dict[tuple[str, bytes], tuple[bytes | None, int]]
+#: ("token", token id), ("user", principal id) or ("key", key id).
+Credential = tuple[str, str]
 
 
 def settle_keys(drafts: Sequence[Draft], found: Known, outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
@@ -52,24 +54,55 @@ def repeated_in_batch(drafts: Sequence[Draft], outcomes: dict[int, Outcome], rep
     return again
 
 
-def recheck(drafts: Sequence[Draft], start: "Start", outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
-    """Revocation is immediate: what authenticated or signed must still be valid inside the transaction."""
-    asked = [_credentials(draft) for draft in drafts]
-    valid = _valid_credentials(asked, start.at) if any(asked) else set()
-    for position, draft in enumerate(drafts):
-        refused = outdated(draft, start)
-        if refused is None and not asked[position] <= valid:
+class Rights:
+    """Whether what the drafts of a batch hang on still counts, as its transaction sees it.
+
+    That is not one moment: a record of the batch may end what the next one was signed with.
+    """
+
+    def __init__(self, drafts: Sequence[Draft], start: "Start") -> None:
+        self._start = start
+        self._asked: set[Credential] = set().union(*map(_credentials, drafts))
+        #: Whether they changed since every draft was judged, before the first record.
+        self.moved = False
+        self._look()
+
+    def _look(self) -> None:
+        self._valid = _valid_credentials(self._asked, self._start.at) if self._asked else set()
+
+    def look_again(self, epoch: int) -> None:
+        """After a record of the batch; `epoch` as it is now says whether any right has changed."""
+        if epoch != self._start.epoch:
+            self._start.epoch, self.moved = epoch, True
+            self._look()
+
+    def refusal(self, draft: Draft) -> ProoftrailError | None:
+        """Revocation is immediate: what authenticated or signed must still be valid inside the transaction."""
+        refused = _outdated(draft, self._start)
+        if refused is None and not _credentials(draft) <= self._valid:
             refused = _revoked()
+        return refused
+
+
+def recheck(drafts: Sequence[Draft], rights: Rights, outcomes: dict[int, Outcome], replays: dict[int, int]) -> None:
+    """Refuse each draft, also one that was recorded before, whose right is gone."""
+    for position, draft in enumerate(drafts):
+        refused = rights.refusal(draft)
         if refused is not None:
             replays.pop(position, None)
             outcomes[position] = refused
+
+
+def hangs_on_rights(draft: Draft) -> bool:
+    """Whether what an earlier record of its batch changes may refuse a draft; the service's own hang on nothing."""
+    return draft.remembered is not None or bool(_credentials(draft))
 
 
 def _revoked() -> ForbiddenError:
     return ForbiddenError("The token, account or key was revoked or has expired.", code="credential_revoked")
 
 
-def outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
+def _outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
     """Why a draft does not count: what it was prepared from is no longer so. Else None."""
     if draft.signed_by == "service" and not keys.may_sign_records(draft.key, start.record_keys):
         return FactsChangedError("The key that signs records was changed. Send it again.", code="signing_key_changed")
@@ -83,8 +116,8 @@ def outdated(draft: Draft, start: "Start") -> ProoftrailError | None:
     return None
 
 
-def _valid_credentials(asked: Sequence[set[tuple[str, str]]], at: datetime) -> set[tuple[str, str]]:
-    ids = {kind: [value for one in asked for k, value in one if k == kind] for kind in ("token", "user", "key")}
+def _valid_credentials(asked: set[Credential], at: datetime) -> set[Credential]:
+    ids = {kind: [value for k, value in asked if k == kind] for kind in ("token", "user", "key")}
     with connection.cursor() as cursor:
         cursor.execute(_VALID_CREDENTIALS, {**ids, "at": at})
         return set(cursor.fetchall())
@@ -96,11 +129,11 @@ SELECT 'token', t.id FROM evidence_token t
   WHERE t.id = ANY(%(token)s) AND t.revoked_at IS NULL AND t.expires_at > %(at)s AND coalesce(u.is_active, p.is_active)
 UNION ALL SELECT 'user', uid FROM evidence_user WHERE uid = ANY(%(user)s) AND is_active
 UNION ALL SELECT 'key', key_id FROM evidence_pipelinekey
-  WHERE key_id = ANY(%(key)s) AND valid_from <= %(at)s AND (valid_until IS NULL OR valid_until > %(at)s)
+  WHERE key_id = ANY(%(key)s) AND to_index IS NULL
 """
 
 
-def _credentials(draft: Draft) -> set[tuple[str, str]]:
+def _credentials(draft: Draft) -> set[Credential]:
     if draft.remembered is not None:
         return set()
     found = {draft.actor.credential} if draft.actor.credential is not None else set()

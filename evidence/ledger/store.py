@@ -41,9 +41,12 @@ MAX_BATCH = 10_000
 @dataclass
 class _Batch:
     start: head.Start
+    rights: settling.Rights
     rows: list[Row] = field(default_factory=list)
     #: Rows already inserted; what follows waits for the next flush.
     flushed: int = 0
+    #: Whether a row that waits changes tables of its own when it is inserted.
+    projects: bool = False
     #: Whether a record of this batch may have changed rights: then the epoch is asked again.
     changed: bool = False
 
@@ -58,6 +61,11 @@ class _Batch:
     @property
     def size(self) -> int:
         return self.old_size + len(self.rows)
+
+    @property
+    def followed(self) -> bool:
+        """Whether more follows from the rows that wait than their own rows: projections, or what a hold keeps."""
+        return self.projects or self.start.holds
 
     def growth(self) -> Growth:
         return self.start.frontier.extend([row.hash for row in self.rows])
@@ -118,10 +126,11 @@ def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
     replays: dict[int, int] = {}
     head.greet()
     with transaction.atomic():
-        batch = _Batch(head.lock(drafts))
+        start = head.lock(drafts)
+        batch = _Batch(start, settling.Rights(drafts, start))
         settling.settle_keys(drafts, batch.start.known, outcomes, replays)
         again = settling.repeated_in_batch(drafts, outcomes, replays)
-        settling.recheck(drafts, batch.start, outcomes, replays)
+        settling.recheck(drafts, batch.rights, outcomes, replays)
         for position, draft in enumerate(drafts):
             if position in outcomes or position in replays or position in again:
                 continue
@@ -151,10 +160,8 @@ def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
             code="occurred_in_future",
             where="$.occurred_at",
         )
-    if batch.changed and draft.remembered is not None:
-        batch.start.epoch, batch.changed = head.epoch(), False
-        if (outdated := settling.outdated(draft, batch.start)) is not None:
-            return outdated
+    if (cut_off := _cut_off(batch, draft)) is not None:
+        return cut_off
     if draft.admit is None:
         return None
     _flush(batch)
@@ -163,6 +170,18 @@ def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
     except ProoftrailError as refused:
         return refused
     return None
+
+
+def _cut_off(batch: _Batch, draft: Draft) -> ProoftrailError | None:
+    """Why a draft no longer counts: a record in front of it in this very batch may have ended its token or key."""
+    if not (batch.projects or batch.changed or batch.rights.moved) or not settling.hangs_on_rights(draft):
+        return None
+    if batch.projects:
+        _flush(batch)
+    if batch.changed:
+        batch.changed = False
+        batch.rights.look_again(head.epoch())
+    return batch.rights.refusal(draft) if batch.rights.moved else None
 
 
 def _accept(batch: _Batch, position: int, draft: Draft) -> None:
@@ -175,10 +194,12 @@ def _accept(batch: _Batch, position: int, draft: Draft) -> None:
         digest=draft.sealed.digest,
     )
     leaf_bytes = leaf.encode()
-    batch.rows.append(Row(draft, position, batch.size, leaf, leaf_bytes, leaf_hash(leaf_bytes)))
+    row = Row(draft, position, batch.size, leaf, leaf_bytes, leaf_hash(leaf_bytes))
+    batch.rows.append(row)
+    batch.projects |= projections.takes_effect(leaf.kind, draft.sealed.members)
     if draft.apply is not None:
         _flush(batch)
-        draft.apply(batch.rows[-1].index, batch.at)
+        draft.apply(row.index, batch.at)
         batch.changed = True
 
 
@@ -191,7 +212,11 @@ def _flush(batch: _Batch) -> None:
     if not rows:
         return
     wire.tell((APPEND, appended(rows, _raised(batch), batch.at)), commit=False)
-    _project(batch, rows)
+    if batch.followed:
+        projections.follow([row.recorded for row in rows])
+    if batch.projects:  # perhaps into rights, perhaps a hold
+        batch.changed = batch.start.holds = True
+        batch.projects = False
 
 
 def _raised(batch: _Batch) -> Growth:
@@ -204,18 +229,12 @@ def _raised(batch: _Batch) -> Growth:
     return batch.growth()
 
 
-def _project(batch: _Batch, rows: Sequence[Row]) -> None:
-    if batch.start.holds or any(projections.has_own(row.leaf.kind) for row in rows):
-        projections.follow([row.recorded for row in rows])
-        batch.changed = batch.start.holds = True
-
-
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
 
 
 def _finish(batch: _Batch) -> dict[int, Outcome]:
     rows = batch.rows[batch.flushed :]
-    if batch.start.holds or any(projections.has_own(row.leaf.kind) for row in rows):
+    if batch.followed:
         _flush(batch)
         rows = []
     growth = _raised(batch) if rows else batch.growth()
