@@ -45,7 +45,7 @@ STATE = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("evidence", "0008_pipeline_keys_are_projections")]
+    dependencies = [("evidence", "0009_batch_by_index")]
     operations = [
         migrations.SeparateDatabaseAndState(
             database_operations=[migrations.RunSQL(SQL, migrations.RunSQL.noop)], state_operations=STATE
