@@ -84,9 +84,10 @@ def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) 
 
 def _stop_appender() -> None:
     from evidence import authority
-    from evidence.ledger import appender, head
+    from evidence.ledger import appender, head, loop
 
     appender.stop()
+    loop.stop()
     authority.forget()
     head.forget()  # the next test's log starts over
 
