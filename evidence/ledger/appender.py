@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
+from config.database import leave_connection
 from config.errors import ProoftrailError, UnavailableError
 from evidence.ledger import store
 from evidence.ledger.draft import Draft, Outcome, Placed
@@ -160,6 +161,8 @@ class _Appender(threading.Thread):
                 item.drafts = _sealed(item.make)
             except BaseException as error:
                 item.fail(error)
+                if isinstance(error, OperationalError | InterfaceError):
+                    leave_connection()  # it may have died with its server; the next item has another
             else:
                 group.append(item)
                 count += len(item.drafts)
