@@ -178,6 +178,7 @@ def test_it_takes_custom_evidence_that_nobody_declared(declare: Declare, api: Ap
     for name in ("custom.", "custom.Adr", "custom.*", "custom." + "x" * 60, "customs.adr"):
         assert posted(api, name, {"title": "x"})["code"] == "kind_unknown", name
     assert posted(api, "custom.adr", {})["code"] == "body_invalid"
+    assert check() == []
     declare(KIND.replace("probe", "adr"))
     with pytest.raises(ConflictError, match="before it was declared"):
         record_configuration()
