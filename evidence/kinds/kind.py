@@ -130,7 +130,7 @@ class Kind:
             f"The body does not fit kind {self.name} (version {self.version}): {rows[0]['detail']}",
             code="body_invalid",
             where=rows[0]["where"],
-            errors=rows,
+            **({"errors": rows} if len(rows) > 1 else {}),
         )
 
     def outcome_of(self, body: Any, predicate_type: str | None = None) -> str | None:
