@@ -208,6 +208,8 @@ MAX_BATCHES_IN_FLIGHT = env.int("MAX_BATCHES_IN_FLIGHT", 4)
 MAX_BATCH_LINES = env.int("MAX_BATCH_LINES", 1_000_000)
 #: YAML of a company's own kinds, policies, controls and retention classes; searched after the built-in ones.
 DATA_PATHS = [Path(p) for p in env.list("PROOFTRAIL_DATA_PATHS", default=[]) if p]
+#: Folders of `*.yaml` with a company's own evidence kinds, and nothing else (docs/kinds.md).
+KINDS_PATHS = [Path(p) for p in env.list("PROOFTRAIL_KINDS", default=[]) if p]
 
 # -- objects
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None

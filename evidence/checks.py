@@ -9,8 +9,10 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections
 
-from evidence import guards
+from evidence import guards, kinds
 from evidence.keys import is_private_file
+from evidence.kinds import in_force
+from evidence.tlog.errors import TlogError
 
 #: Triggers that the migrations make, by table; each must exist and be ENABLE ALWAYS.
 TRIGGERS = {
@@ -54,6 +56,31 @@ def keys_are_private(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         if not os.environ.get(variable) and os.path.exists(path) and not is_private_file(path):
             found.append(Error(f"Others can read {path}.", hint=f"chmod 600 {path}", id="evidence.E002"))
     return found
+
+
+@register(Tags.files)
+def kinds_are_sound(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Each fault of a definition with its file and line: nothing is recorded under rules that cannot be read."""
+    hint = "Correct the definition; docs/kinds.md says what one consists of."
+    return [Error(str(fault), hint=hint, id="evidence.E007") for fault in kinds.faults()]
+
+
+@register(Tags.database)
+def kinds_keep_their_versions(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """A version of a kind that the ledger knows is as it was: old records are read by it."""
+    if "default" not in (databases or []) or kinds.faults():
+        return []
+    try:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT to_regclass('public.evidence_record')")
+            if cursor.fetchone() == (None,):
+                return []  # not migrated yet
+        wrong = in_force.faults(kinds.load(), in_force.recorded())
+    except (DatabaseError, TlogError):
+        return []  # E003 says so, or check_ledger
+    return [Error(text, hint="See docs/kinds.md, versions.", id="evidence.E008") for text in wrong]
 
 
 @register(Tags.database)

@@ -54,7 +54,7 @@ def tables() -> list[type[models.Model]]:
     return list(dict.fromkeys([Record, *(table for entry in _REGISTERED for table in entry.tables)]))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)  # undeclared kinds of an open family have any name
 def has_own(kind: str) -> bool:
     """Whether records of this kind change tables besides the searchable one."""
     return any(kind.startswith(entry.prefix) for entry in _REGISTERED)
@@ -116,7 +116,8 @@ def columns(records: Sequence[Recorded]) -> list[tuple[str | None, ...]]:
 
 
 def _searchable(record: Recorded) -> tuple[str | None, ...]:
-    kind, leaf = load_kinds().by_name.get(record.leaf.kind), record.leaf
+    leaf, predicate_type = record.leaf, record.statement.predicate_type
+    kind = load_kinds().reading(leaf.kind, predicate_type)
     subjects = [f"{alg}:{value}" for subject in record.statement.subjects for alg, value in subject.digest.items()]
     return (
         leaf.kind,
@@ -125,8 +126,8 @@ def _searchable(record: Recorded) -> tuple[str | None, ...]:
         text_array(leaf.scope),
         record.release,
         text_array(subjects[:1000]),
-        kind.outcome_of(record.body) if kind else None,
-        json.dumps(kind.facts_of(record.body)) if kind else "{}",
+        kind.outcome_of(record.body, predicate_type) if kind else None,
+        json.dumps(kind.facts_of(record.body, predicate_type)) if kind else "{}",
         record.signed_by,
     )
 

@@ -163,7 +163,9 @@ def signed_draft(
         subjects=[{"name": s.name, "digest": s.digest} for s in statement.subjects],
         release=release,
         system=system,
-        occurred=parse_time(occurred_at, "occurred_at") if occurred_at is not None else None,
+        occurred=parse_time(occurred_at, "occurred_at")
+        if occurred_at is not None
+        else kind.occurred_in(statement.predicate, statement.predicate_type),
     )
     place = _place(incoming, principal, facts)
     files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, valid_until)
@@ -187,7 +189,7 @@ def signed_draft(
 
 def _verification(statement: Statement, kind: Kind) -> dict[str, Any]:
     found = {"schema": statement.predicate_type, "signature": "pipeline"}
-    if statement.predicate_type != kind.predicate_types[0]:
+    if kind.reading(statement.predicate_type).schema is None:
         found["schema_checked"] = "false"
     if not statement.type.endswith("/v1"):
         found["statement"] = statement.type
@@ -217,7 +219,7 @@ def _parse_plain(data: Any) -> Incoming:
         subjects=_parse_subjects(data.get("subject")),
         release=data.get("release"),
         system=data.get("system"),
-        occurred=parse_time(occurred, "$.occurred_at") if occurred is not None else None,
+        occurred=parse_time(occurred, "$.occurred_at") if occurred is not None else kind.occurred_in(data["body"]),
     )
 
 
@@ -255,6 +257,13 @@ def _may_post(principal: Principal, kind: Kind) -> None:
     if kind.reserved:
         raise ForbiddenError(
             f"Records of kind {kind.name} are written by the product's own calls only.", code="kind_reserved"
+        )
+    if kind.retired:
+        raise InvalidError(
+            f"Records of kind {kind.name}, version {kind.version}, are no longer taken. GET /api/v1/kinds/{kind.name}"
+            " says what is.",
+            code="kind_retired",
+            where="$.kind",
         )
     poster = "pipeline" if isinstance(principal, Pipeline) else "person"
     allowed = not isinstance(principal, Pipeline) or not principal.kinds or kind.name in principal.kinds
@@ -364,7 +373,8 @@ def _withdrawal(incoming: Incoming, principal: Principal, allowed: list[str] | N
         record = Record.objects.in_systems(allowed).filter(pk=index).first()
         if record is None:
             raise MissingError(f"There is no record {index}.", code="record_unknown", where="$.body.index")
-        if kinds.load().named(record.kind).reserved:
+        declared = kinds.load().find(record.kind)
+        if declared is None or declared.reserved:
             raise ForbiddenError(f"A record of kind {record.kind} cannot be withdrawn.", code="kind_reserved")
         liaison = isinstance(principal, User) and principal.has_role("liaison", "admin")
         if record.principal != principal.uid and not liaison:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from config.errors import ConflictError
 from evidence import keys, kinds, rotation
+from evidence.kinds import in_force
 from evidence.ledger import Actor, append, service_draft
-from evidence.models import Record, User
+from evidence.models import User
 from evidence.models.people import SERVICE
 from evidence.people import create_user
 
@@ -27,10 +29,17 @@ def ensure_signing_keys() -> None:
 
 def record_configuration() -> None:
     """The revision of the kinds in force is itself a record, written when it changes."""
-    digest = kinds.load().revision
-    newest = Record.objects.filter(kind="config.revision", facts__name="kinds").first()
-    if newest is None or newest.facts.get("digest") != digest:
-        body = {"name": "kinds", "digest": digest, "kinds": sorted(kinds.load().by_name)}
+    loaded, newest = kinds.load(), in_force.recorded()
+    wrong = in_force.faults(loaded, newest)
+    if wrong:
+        raise ConflictError(" ".join(wrong), code="kind_changed")
+    if newest.get("digest") != loaded.revision or "fixed" not in newest:
+        body = {
+            "name": "kinds",
+            "digest": loaded.revision,
+            "kinds": sorted(loaded.by_name),
+            "fixed": {**newest.get("fixed", {}), **loaded.fixed},
+        }
         append(service_draft("config.revision", body, actor=Actor(SERVICE)))
 
 

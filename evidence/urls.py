@@ -1,13 +1,14 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, batch, log, records, releases, tiles, tokens
+from evidence.api import artifacts, batch, kinds, log, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
     path("records/batch", batch.records_batch, name="records-batch"),
     path("records/<int:index>", records.RecordDetail.as_view(), name="record"),
     path("records/<int:index>/proof", records.RecordProof.as_view(), name="record-proof"),
-    path("kinds", records.KindList.as_view(), name="kinds"),
+    path("kinds", kinds.KindList.as_view(), name="kinds"),
+    path("kinds/<str:name>", kinds.KindDetail.as_view(), name="kind"),
     path("releases", releases.ReleaseList.as_view(), name="releases"),
     path("releases/<str:release_id>", releases.ReleaseDetail.as_view(), name="release"),
     path("releases/<str:release_id>/timeline", releases.ReleaseTimeline.as_view(), name="release-timeline"),

@@ -86,10 +86,15 @@ def environment_of(state: State, engines: Engines, *, port: int) -> dict[str, st
         "RECORD_KEY_FILE": str(data_dir / "keys" / RECORD_KEY),
         "EMAIL_URL": os.environ.get("EMAIL_URL") or "filemail://",
         "STATIC_ROOT": str(data_dir / "static"),
-        "PROOFTRAIL_DATA_PATHS": os.environ.get("PROOFTRAIL_DATA_PATHS", ""),
+        **{name: _absolute(os.environ.get(name, "")) for name in ("PROOFTRAIL_KINDS", "PROOFTRAIL_DATA_PATHS")},
         "EMBEDDED_STORE_PORTS": _inner_ports(state),
         "EMBEDDED_POSTGRES_BIN": str(postgres.reachable_binaries(state.postgres_home, database.account)),
     }
+
+
+def _absolute(folders: str) -> str:
+    """Folders with commas between, wherever a command is started from."""
+    return ",".join(os.path.abspath(folder) for folder in folders.split(",") if folder)
 
 
 def _inner_ports(state: State) -> str:

@@ -68,6 +68,15 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for th
             "is_active": "Untick to end its access: its tokens stop working now.",
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """A pipeline's own kinds stay to be ticked though they are not declared (any more): left out of the form, the
+        last of them would go on saving, and none ticked means everything."""
+        super().__init__(*args, **kwargs)
+        listed = _postable()
+        known = {name for name, _ in listed}
+        own = [(name, f"{name} (not declared)") for name in self.instance.kinds or [] if name not in known]
+        self.fields["kinds"].choices = [*listed, *own]  # type: ignore[attr-defined]  # the field above
+
 
 class NewTokenForm(LedgerForm):
     label = forms.CharField(max_length=120, widget=text_input(placeholder="rotated in March"))

@@ -16,7 +16,6 @@ from evidence.admin.forms import page, person
 from evidence.admin.shown import TONES, lateness, shown
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
-from evidence.kinds import pointer
 from evidence.ledger import reader
 from evidence.models import Artifact, Payload, Record, System
 from evidence.people import display_names, visible_systems
@@ -50,8 +49,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 def _outcomes() -> Iterator[str]:
     """Every outcome that a kind's schema allows."""
     for kind in kinds.load().by_name.values():
-        if kind.outcome and kind.outcome.count("/") == 1:
-            yield from pointer(kind.schema, f"/properties{kind.outcome}/enum") or []
+        yield from kind.outcomes()
 
 
 class SignerFilter(admin.SimpleListFilter):

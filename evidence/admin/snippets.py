@@ -28,11 +28,11 @@ class Snippet:
 
 def example(pipeline: Pipeline) -> dict[str, Any]:
     """A record that this pipeline may post."""
-    known = kinds.load().by_name
-    allowed = pipeline.kinds or [name for name in _EXAMPLES if name in known]
+    allowed = pipeline.kinds or list(_EXAMPLES)
     name = next((name for name in _EXAMPLES if name in allowed), allowed[0] if allowed else "scan.result")
     system = pipeline.systems.order_by("name").values_list("name", flat=True).first() or "your-system"
-    place = {"release": f"{system}:your-release-tag"} if known[name].needs_release else {"system": system}
+    kind = kinds.load().find(name)  # None for one that is declared no more
+    place = {"release": f"{system}:your-release-tag"} if kind and kind.needs_release else {"system": system}
     return {"kind": name, **place, "body": _EXAMPLES.get(name, {})}
 
 

@@ -17,7 +17,6 @@ from config.api.times import parse_time
 from config.errors import ForbiddenError, InvalidError, MissingError
 from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
-from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
@@ -185,29 +184,3 @@ class RecordProof(APIView):
         if note is None or note.size <= index:
             raise MissingError(f"No signed checkpoint of size {size} covers record {index}.", code="checkpoint_unknown")
         return note
-
-
-class KindList(APIView):
-    """The evidence kinds of this installation with their JSON Schemas."""
-
-    permission_classes = [opens_to(*INSIDE, "auditor", pipelines=True)]
-
-    @extend_schema(operation_id="kinds_list", responses={200: OpenApiTypes.OBJECT})
-    def get(self, request: Request) -> Response:
-        loaded = load_kinds()
-        return Response(
-            {
-                "revision": loaded.revision,
-                "kinds": [
-                    {
-                        "kind": kind.name,
-                        "title": kind.title,
-                        "predicate_types": kind.predicate_types,
-                        "retention": kind.retention,
-                        "posted_by": sorted(kind.posted_by),
-                        "schema": kind.schema,
-                    }
-                    for kind in loaded.by_name.values()
-                ],
-            }
-        )

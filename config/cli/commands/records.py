@@ -1,6 +1,7 @@
 """`attest` and `upload`."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from config.cli import environment, output, receipts
-from config.cli.api import Answer, Api
-from config.cli.errors import usage
+from config.cli import environment, output, receipts, reports
+from config.cli.api import Answer, Api, segment
+from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.files import LocalFile, local_file, read_body, read_from
+from config.cli.reports import Options
 from config.cli.uploads import upload as upload_file
 from evidence.tlog import dsse, keys
 from evidence.tlog.canonical import canonical
@@ -44,18 +46,19 @@ class Evidence:
         }
         return {name: value for name, value in members.items() if value not in (None, [])}
 
-    def envelope(self, key: Path) -> bytes:
-        """The envelope signed with the private key in this file."""
+    def envelope(self, key: Path, type_of: Callable[[str], str] = predicate_type_for) -> bytes:
+        """The envelope signed with the private key in this file; `type_of` its kind is the predicate type."""
+        try:
+            private = keys.load_private(read_from(key).read_bytes())
+        except MalformedError as error:
+            raise usage(f"{key}: {error}", "Make a key with `prooftrail keygen`.") from error
         about_itself = Subject(self.kind, {"sha256": sha256(canonical(self.body)).hexdigest()})
         payload = build_statement(
             subjects=self.subjects or [about_itself],
-            predicate_type=predicate_type_for(self.kind),
+            predicate_type=type_of(self.kind),
             predicate=self.body,
         )
-        try:
-            return dsse.sign_envelope(payload, keys.load_private(read_from(key).read_bytes()))
-        except MalformedError as error:
-            raise usage(f"{key}: {error}", "Make a key with `prooftrail keygen`.") from error
+        return dsse.sign_envelope(payload, private)
 
     def parameters(self) -> dict[str, str]:
         """What goes beside an envelope, in the query."""
@@ -73,7 +76,14 @@ def attest(
     system: Annotated[str | None, typer.Option(help="The system; by default the one in the release's name.")] = None,
     body: Annotated[str | None, typer.Option(help="The body as JSON: a file, or - for standard input.")] = None,
     file: Annotated[list[Path] | None, typer.Option(help="A file to upload and attest; may be repeated.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="A test.result from this JUnit XML, its subject.")] = None,
+    suite: Annotated[str | None, typer.Option(help="With --junit: unit, integration, contract, lint …")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="A scan.result from this SARIF file, its subject.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="With --sarif: secrets, sca, sast or dast.")] = None,
+    fail_on: Annotated[str | None, typer.Option(help="With --sarif: the least severity that fails.")] = None,
+    manifest_digest: Annotated[str | None, typer.Option(help="The manifest that this is evidence for.")] = None,
     sign_with: Annotated[Path | None, typer.Option(help="Sign with this private key (PEM).")] = None,
+    predicate_type: Annotated[str | None, typer.Option(help="Sign it as this well-known predicate type.")] = None,
     occurred_at: Annotated[str | None, typer.Option(help="When it happened, RFC 3339 with an offset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the receipt here, and a signed envelope beside it.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Your own key; by default a new one.")] = None,
@@ -83,9 +93,15 @@ def attest(
     """Record evidence and check the receipt that comes back."""
     _check_out(out)
     release = release or _release_of_job(system)
-    attached = [local_file(path) for path in file or []]
-    evidence = _evidence(kind, release, system, occurred_at, read_body(body), attached)
-    envelope = evidence.envelope(sign_with) if sign_with else None
+    report = reports.read(kind, junit_xml=junit, sarif_json=sarif, options=Options(suite, type_, fail_on))
+    attached = ([report.file] if report else []) + [local_file(path) for path in file or []]
+    members = read_body(body) | ({"manifest_digest": manifest_digest} if manifest_digest else {})
+    members = report.with_body(members) if report else members
+    evidence = _evidence(kind, release, system, occurred_at, members, attached)
+    if predicate_type and not sign_with:
+        raise usage("--predicate-type goes with --sign-with", "What the service signs has its own predicate type.")
+    type_of = predicate_type_for if dry_run else _type_in_force
+    envelope = evidence.envelope(sign_with, lambda _: predicate_type or type_of(kind)) if sign_with else None
     if dry_run:
         output.data(json.loads(envelope) if envelope else evidence.request())
         return
@@ -117,6 +133,16 @@ def upload(
         output.data(artifact)
     else:
         output.line(f"{path.name} is stored: sha256:{artifact['sha256']}", "green")
+
+
+def _type_in_force(kind: str) -> str:
+    """The predicate type of the version that the server has in force; of the first where it does not say."""
+    try:
+        return str(Api.current().get(f"kinds/{segment(kind)}")["predicate_type"])
+    except CommandError as error:
+        if error.code == ExitCode.SERVER:
+            raise
+        return predicate_type_for(kind)  # whatever is wrong, the server says when the record is posted
 
 
 def _check_out(out: Path | None) -> None:

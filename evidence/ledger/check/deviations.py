@@ -27,7 +27,7 @@ ADVICE = {
     "head": "the head follows from entries: writes are refused until root and frontier fit; restore the row",
     "checkpoint": "compare with receipts, packs and outside copies of that size: they carry what was signed",
     "projection": "the ledger is right, the table is not: as the owner, give the row the values that the ledger gives",
-    "kind": "set PROOFTRAIL_DATA_PATHS as the service has it, check again",
+    "kind": "set PROOFTRAIL_KINDS or PROOFTRAIL_DATA_PATHS as the service has it, check again",
     "anchor": "an outside copy and this database disagree: do not write; see docs/operations.md, outside copies",
 }
 

@@ -52,7 +52,8 @@ class Check:
         self._jobs = jobs
         self.tree = Tree(self._deviates)
         self._last_at: datetime | None = None
-        self._known = set(load_kinds().by_name)
+        self._kinds = load_kinds()
+        self._known = set(self._kinds.by_name)
 
     def run(self) -> None:
         with Shadows(self._deviates) as self._shadows, Ranges(self._jobs) as self._ranges:
@@ -137,14 +138,18 @@ class Check:
         for deviation in examined.found:
             self._add(deviation)
         for kind in sorted(examined.kinds.keys() - self._known, key=examined.kinds.__getitem__):
-            self._name_kind(kind, examined.kinds[kind])
+            if self._kinds.find(kind) is None:
+                self._name_kind(kind, examined.kinds[kind])
         self.tree.grow(examined.hashes, examined.checkpoints)
         self._shadows.replay(examined)
 
     def _name_kind(self, kind: str, index: int) -> None:
         """Say once of each kind that is not declared here: its rows cannot be recomputed and seem to differ."""
         self._known.add(kind)
-        detail = f"{kind} is not declared here: set PROOFTRAIL_DATA_PATHS as the service has it, check again"
+        detail = (
+            f"{kind} is not declared here: set PROOFTRAIL_KINDS or PROOFTRAIL_DATA_PATHS as the service has it,"
+            " check again"
+        )
         self._deviates("kind", f"entry {index}", detail)
 
     def _reached(self, end: int) -> bool:

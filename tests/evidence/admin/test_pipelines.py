@@ -55,6 +55,21 @@ def test_it_shows_the_token_once_beside_snippets_that_work(root, cast, settings)
     assert root.get(poll).json()["index"] == posted.json()["index"]
 
 
+def test_it_keeps_a_pipeline_to_kinds_that_nobody_declared(root, cast):
+    from evidence.api.actors import actor_for
+    from evidence.people import create_pipeline
+
+    kinds = ["custom.adr"]
+    pipeline, _ = create_pipeline(actor=actor_for(cast.root), name="adr", systems=[cast.trading], kinds=kinds)
+    url = f"/admin/evidence/pipeline/{pipeline.pk}/change/"
+    assert "custom.adr (not declared)" in root.get(url).content.decode()
+    data = {"name": "adr", "systems": [cast.trading.pk], "kinds": kinds, "is_active": "on"}
+    assert root.post(url, data).status_code == 302
+    pipeline.refresh_from_db()
+    assert pipeline.kinds == kinds  # none would mean everything
+    assert snippets.example(pipeline)["kind"] == "custom.adr"
+
+
 def test_it_writes_yaml_that_ci_systems_can_read(cast):
     github, gitlab = snippets.for_pipeline(cast.ci)[1:]
     (step,) = yaml.safe_load(github.text)
