@@ -74,8 +74,15 @@ class Deliveries:
     @property
     def rate(self) -> float | None:
         """Percent, of succeeded and failed together; None without either."""
-        finished = len(self.succeeded) + len(self.failed)
-        return 100 * len(self.succeeded) / finished if finished else None
+        return 100 * len(self.succeeded) / self.finished if self.finished else None
+
+    @property
+    def finished(self) -> int:
+        return len(self.succeeded) + len(self.failed)
+
+    @property
+    def unmatched(self) -> int:
+        return len(self.reconciliation.unrecorded) + len(self.reconciliation.unlisted)
 
     def _with_outcome(self, outcome: str) -> tuple[Member, ...]:
         return tuple(member for member in self.members if member.deployment.outcome == outcome)
