@@ -88,12 +88,12 @@ def _step(release: Release, number: int, step: Step, works: bool) -> dict[str, A
 
 
 def _span(start: datetime | None, end: datetime | None) -> str:
-    """``14:30 – 14:40``, with the day where the two differ."""
+    """``22 Nov 14:30–14:40``, with the second day where the two differ."""
     if start is None:
         return f"until {end:%H:%M}" if end else ""
     if end is None:
         return f"{start:%-d %b %H:%M} –"
-    return f"{start:%-d %b %H:%M} – {end.strftime('%H:%M' if start.date() == end.date() else '%-d %b %H:%M')}"
+    return f"{start:%-d %b %H:%M}–{end.strftime('%H:%M' if start.date() == end.date() else '%-d %b %H:%M')}"
 
 
 def _sections(release: Release, state: Readiness, works: bool) -> list[dict[str, Any]]:
