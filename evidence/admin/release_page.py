@@ -62,6 +62,7 @@ def context(request: HttpRequest, release: Release) -> dict[str, Any]:
         "difference": manifests.difference(release),
         "gate": _gate(release),
         "works": works,
+        "signs": release.state == "open" and bool(release.manifest_digest) and bool(roles_of(person(request), release)),
         "ends": may_end(request, release),
         "urls": {name: url(release, name) for name in ("approve", "notice", "close", "cancel")},
     }
