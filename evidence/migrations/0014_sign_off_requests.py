@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("evidence", "0010_pipeline_keys_end_by_index")]
+    dependencies = [("evidence", "0011_tiles_from_entries")]
 
     operations = [
         migrations.CreateModel(
