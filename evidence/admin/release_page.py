@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest
@@ -88,13 +88,21 @@ def _step(release: Release, number: int, step: Step, works: bool) -> dict[str, A
     }
 
 
-def _span(start: datetime | None, end: datetime | None) -> str:
-    """``22 Nov 14:30–14:40``, with the second day where the two differ."""
-    if start is None:
-        return f"until {end:%H:%M}" if end else ""
-    if end is None:
-        return f"{start:%-d %b %H:%M} –"
-    return f"{start:%-d %b %H:%M}–{end.strftime('%H:%M' if start.date() == end.date() else '%-d %b %H:%M')}"
+class Span(NamedTuple):
+    """``14:30–14:40`` and the day, or both days where they differ."""
+
+    times: str
+    day: str
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.times}".strip()
+
+
+def _span(start: datetime | None, end: datetime | None) -> Span:
+    known = [moment for moment in (start, end) if moment]
+    days = dict.fromkeys(f"{moment:%-d %b}" for moment in known)
+    times = f"{start:%H:%M}–" if start else "until " if end else ""
+    return Span(times + (f"{end:%H:%M}" if end else ""), "–".join(days))
 
 
 def _sections(release: Release, state: Readiness, works: bool) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class Story(list[Event]):
         return self.add("deploy.manifest", minutes, manifest_digest=digest)
 
     def deploy(self, environment: str, minutes: float, *, digest: str = BUILD, **more: Any) -> "Story":
-        facts = {"environment": environment, "manifest_digest": digest}
+        facts: dict[str, Any] = {"environment": environment, "manifest_digest": digest}
         self.add("deploy.started", minutes, **facts, **more)
         return self.add("deploy.finished", minutes + 5, outcome="succeeded", **facts, **more)
 

@@ -29,7 +29,7 @@ def test_it_finds_nothing_wrong_with_a_release_by_the_book():
     story.deploy("production", 0)
     assert codes(story) == []
     (run,) = deployments(story, "production")
-    assert (run.outcome, run.at, run.deployers) == ("succeeded", at(0), {"ci"})
+    assert (run.outcome, run.at, run.deployers) == ("succeeded", at(0), frozenset({"ci"}))
     assert retrospectives(story, run, roles=ROLES, within=DAY, now=at(9999)) == []
 
 
@@ -106,8 +106,8 @@ def test_history_owes_nothing_but_hides_nothing():
 # -- inventories -------------------------------------------------------------------------------------------------------
 
 
-def inventory_of(*rows: dict[str, str], minutes: float = 600, **more: str) -> Event:
-    story = Story().add("deploy.inventory", minutes, source="netlify", query="deploys", rows=list(rows), **more)
+def inventory_of(*rows: dict[str, str], minutes: float = 600) -> Event:
+    story = Story().add("deploy.inventory", minutes, source="netlify", query="deploys", rows=list(rows))
     return story[0]
 
 

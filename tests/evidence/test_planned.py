@@ -1,6 +1,7 @@
 """Planned against actual, incidents with their silence, rollbacks against the matrix: pure arithmetic."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def live() -> Story:
 
 
 def test_it_says_by_how_much_something_is_late_or_missing():
-    facts = {"environment": "production", "metrics": {"lcp": 2.1}}
+    facts: dict[str, Any] = {"environment": "production", "metrics": {"lcp": 2.1}}
     assert line(live(), "metrics", minutes=65) == ("due", "due in 1 h")
     assert line(live(), "metrics", minutes=5 + 120 + 90) == ("missing", "missing for 1 h 30 min")
     assert line(live().add("metrics.snapshot", 100, **facts), "metrics") == ("present", "present")

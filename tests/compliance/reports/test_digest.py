@@ -43,7 +43,7 @@ def test_it_goes_out_once_to_executives_and_is_recorded(cast: Cast, mailbox: Pat
     assert "- Deployed without approval by product, design, sre" in text
     assert "- Approval afterwards by design: due in" in text
     assert "/admin/evidence/release/netlify-trading_3Arelease-20260312/change/" in text
-    (attachment,) = mail.iter_attachments()  # type: ignore[attr-defined]  # parsed with the modern policy
+    (attachment,) = mail.iter_attachments()
     read = " ".join(page.extract_text() for page in PdfReader(BytesIO(attachment.get_content())).pages)
     assert "Deployed without having run on staging." in read
     report = Report.objects.get(kind="release")

@@ -79,6 +79,8 @@ def test_it_shows_what_a_release_lacks_and_lets_people_work(browse, picture, his
     expect(page.get_by_role("heading", name="What it still lacks")).to_be_visible()
     expect(page.get_by_text("Deployed without approval by product, design, sre, qa.").first).to_be_visible()
     expect(page.get_by_text("root cause not known yet")).to_be_visible()
+    cut = "[...document.querySelectorAll('.pt-card')].filter(c => c.scrollWidth > c.clientWidth).map(c => c.innerText)"
+    assert page.evaluate(cut) == [], "a card cuts off what is in it"
     picture(page, "release-cutover")
 
     answer = page.get_by_role("link", name="Answer CI of main is green")
