@@ -261,6 +261,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": ANCHOR_INTERVAL},  # rounds that nobody took meanwhile would only repeat each other
     },
     "tend-artifacts": {"task": "evidence.tasks.tend_artifacts", "schedule": OUTBOX_INTERVAL},
+    "ask-for-sign-offs": {"task": "evidence.tasks.ask_for_sign_offs", "schedule": OUTBOX_INTERVAL},
     "send-reports": {"task": "compliance.tasks.send_due_reports", "schedule": OUTBOX_INTERVAL},
 }
 

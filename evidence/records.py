@@ -15,7 +15,7 @@ from config.errors import (
     TooLargeError,
     UnavailableError,
 )
-from evidence import artifacts, authority, kinds
+from evidence import artifacts, authority, kinds, releases
 from evidence.authority import Facts
 from evidence.kinds import Kind
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
@@ -316,7 +316,8 @@ def _place(incoming: Incoming, principal: Principal, facts: Facts) -> _Place:
         release = _visible(facts.release(incoming.release), incoming.release, allowed)
         if release.state != "open":
             raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
-        return _Place([release.system_id], release.pk, _withdrawal(incoming, principal, allowed))
+        admit = _all_of(_withdrawal(incoming, principal, allowed), _ending(incoming, principal))
+        return _Place([release.system_id], release.pk, admit)
     if incoming.kind.needs_release:
         raise InvalidError(
             f"A record of kind {incoming.kind.name} names its release.", code="release_required", where="$.release"
@@ -360,6 +361,14 @@ def _new_release(incoming: Incoming, principal: Principal, facts: Facts) -> _Pla
             raise ConflictError(f"There is a release {release} already.", code="release_exists")
 
     return _Place([system.pk], release, admit)
+
+
+def _ending(incoming: Incoming, principal: Principal) -> Admit | None:
+    """For release.closed and release.cancelled: what must be there first is asked under the head lock."""
+    release, kind = incoming.release, incoming.kind.name
+    if release is None or kind not in {"release.closed", "release.cancelled"}:
+        return None
+    return lambda _: releases.may_end(release, kind, principal)
 
 
 def _withdrawal(incoming: Incoming, principal: Principal, allowed: list[str] | None) -> Admit | None:

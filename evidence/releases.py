@@ -1,11 +1,16 @@
-"""Approvals of releases: signed records bound to the digest of the manifest they approve (R1.5)."""
+"""Releases: signed approvals bound to the digest of the manifest they approve (R1.5), and how a release ends (R1.8)."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
 from config.errors import ConflictError, ForbiddenError, InvalidError
+from evidence import deploys, events, incidents, release_policy
 from evidence.ledger import Actor, Idempotency, Placed, append, service_draft
-from evidence.models import Approval, Record, Release, SignOff, User
+from evidence.models import Approval, Pipeline, Record, Release, SignOff, User
+from evidence.people import Principal
+
+#: Roles in which people end a release; its pipelines may, too.
+ENDERS = ("captain", "engineer", "liaison", "admin")
 
 
 def approve(
@@ -21,8 +26,8 @@ def approve(
 ) -> Placed:
     """Sign off a release in a role, reject it, or withdraw an earlier decision.
 
-    Raises ForbiddenError ``role_not_assigned``, ``self_approval``, ``one_role_per_person``; ConflictError
-    ``manifest_missing``, ``manifest_stale``, ``release_ended``; InvalidError ``body_invalid``.
+    Raises ForbiddenError ``role_not_assigned``, ``self_approval``, ``deployer_approval``, ``one_role_per_person``;
+    ConflictError ``manifest_missing``, ``manifest_stale``, ``release_ended``; InvalidError ``body_invalid``.
     """
     if decision == "rejected" and not comment.strip():
         raise InvalidError("A rejection says why.", code="comment_required", where="$.comment")
@@ -69,10 +74,26 @@ def _check_person(release: Release, person: User, role: str) -> None:
         raise ForbiddenError(
             f"{person.name} does not sign for {role} on {release.system.name}.", code="role_not_assigned"
         )
-    author = (release.manifest_author or "").lower()
-    posted_by = Record.objects.filter(index=release.manifest_index or -1).values_list("principal", flat=True).first()
-    if author in {person.email.lower(), person.name.lower()} or posted_by == person.uid:
+    if not author_of(release).isdisjoint(_known_as(person)):
         raise ForbiddenError("The author of a change does not approve it.", code="self_approval")
+    if not deployers_of(release).isdisjoint(_known_as(person)):
+        raise ForbiddenError("Who deployed a release does not approve it.", code="deployer_approval")
+
+
+def _known_as(person: User) -> set[str]:
+    return {person.uid, person.email.lower(), person.name.lower()}
+
+
+def author_of(release: Release) -> set[str]:
+    """Whom the newest manifest names as author (lower case), and who posted it."""
+    posted_by = Record.objects.filter(index=release.manifest_index or -1).values_list("principal", flat=True)
+    return {*posted_by, *([release.manifest_author.lower()] if release.manifest_author else [])}
+
+
+def deployers_of(release: Release) -> set[str]:
+    """Who has posted the start or the end of a deploy of this release, and whom those records name (lower case)."""
+    known = events.of_release(release.pk, kinds=["deploy.started", "deploy.finished"])
+    return {who for each in deploys.deployments(known) for who in each.deployers}
 
 
 def _check_standing(release: Release, person: User, role: str, decision: str) -> None:
@@ -93,3 +114,79 @@ def current_approvals(approvals: Iterable[Approval]) -> list[Approval]:
     """The newest decision of each person in each role, withdrawn ones left out."""
     newest = {(a.person, a.role): a for a in sorted(approvals, key=lambda a: a.index)}
     return [approval for approval in newest.values() if approval.decision != "withdrawn"]
+
+
+# -- how a release ends ------------------------------------------------------------------------------------------------
+
+
+def may_end(release_id: str, kind: str, principal: Principal) -> None:
+    """Asked under the head lock before a `release.closed` or `release.cancelled` record is written.
+
+    Raises ForbiddenError ``forbidden``; ConflictError ``release_ended``, ``already_deployed``, ``root_cause_missing``,
+    ``approval_outstanding``.
+    """
+    if not isinstance(principal, Pipeline) and not principal.has_role(*ENDERS):
+        raise ForbiddenError("Releases are ended by captains, engineers, liaisons and pipelines.", code="forbidden")
+    release = Release.objects.select_related("system").get(pk=release_id)
+    if release.state != "open":
+        raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
+    known = events.of_release(release.pk, kinds=[*deploys.KINDS, *incidents.KINDS])
+    live = deploys.deployments(known, deploys.PRODUCTION)
+    if kind == "release.cancelled":
+        if any(each.outcome == "succeeded" for each in live):
+            raise ConflictError(
+                "It runs in production: close it, after a rollback where it was one.", code="already_deployed"
+            )
+        return
+    _require_root_causes(known)
+    _require_decisions(release, known, live)
+
+
+def _require_root_causes(known: list[events.Event]) -> None:
+    policy = release_policy.load()
+    lacking = [each for each in incidents.reactions(known, policy.rollbacks) if each.root_cause is None]
+    if lacking:
+        raise ConflictError(
+            f"The {lacking[0].kind} in record {lacking[0].index} has no root cause yet: record a post-mortem, or the "
+            f"{lacking[0].kind} again with its root cause, before closing.",
+            code="root_cause_missing",
+            record=lacking[0].index,
+        )
+
+
+def _require_decisions(release: Release, known: list[events.Event], live: list[deploys.Deployment]) -> None:
+    """An emergency deploy owes its approvals: a closed release could not receive them any more."""
+    roles = release_policy.load().roles(release.system.name)
+    for each in live:
+        if each.digest != release.manifest_digest or each.is_backfilled:
+            continue
+        owed = deploys.owed(known, each, roles)
+        if owed:
+            raise ConflictError(
+                f"It was deployed without approval by {', '.join(owed)}: their decision is due before it is closed.",
+                code="approval_outstanding",
+                roles=owed,
+            )
+
+
+def end(
+    *,
+    release: Release,
+    person: User,
+    actor: Actor,
+    kind: str,
+    reason: str,
+    idempotency: Idempotency | None = None,
+) -> Placed:
+    """Close or cancel a release; the record ends what can be added to it. Raises as `may_end`."""
+    return append(
+        service_draft(
+            kind,
+            {"reason": reason},
+            actor=actor,
+            systems=[release.system_id],
+            release=release.pk,
+            idempotency=idempotency,
+            admit=lambda _: may_end(release.pk, kind, person),
+        )
+    )

@@ -4,9 +4,10 @@ import logging
 
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import shared_task
+from django.utils import timezone
 
 from config.errors import ProoftrailError
-from evidence import anchors, artifacts
+from evidence import anchors, artifacts, sign_offs
 from evidence.models import Artifact
 
 logger = logging.getLogger(__name__)
@@ -40,3 +41,10 @@ def publish_anchor() -> None:
         logger.info("anchors: %s", anchors.publish())
     except (BotoCoreError, ClientError) as error:
         logger.warning("anchors: the store failed, the next round goes on: %s", error)
+
+
+@shared_task(name="evidence.tasks.ask_for_sign_offs")  # type: ignore[untyped-decorator]  # celery has no types
+def ask_for_sign_offs() -> None:
+    """Mail people whose sign-off a release waits for, each once for each manifest."""
+    sign_offs.plan(timezone.now())
+    sign_offs.send_waiting(timezone.now())

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, batch, kinds, log, records, releases, tiles, tokens
+from evidence.api import artifacts, batch, kinds, log, readiness, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
@@ -13,6 +13,11 @@ urlpatterns = [
     path("releases/<str:release_id>", releases.ReleaseDetail.as_view(), name="release"),
     path("releases/<str:release_id>/timeline", releases.ReleaseTimeline.as_view(), name="release-timeline"),
     path("releases/<str:release_id>/approvals", releases.ReleaseApprovals.as_view(), name="release-approvals"),
+    path("releases/<str:release_id>/checklist", readiness.ReleaseChecklist.as_view(), name="release-checklist"),
+    path("releases/<str:release_id>/plan", readiness.ReleasePlan.as_view(), name="release-plan"),
+    path("releases/<str:release_id>/deployments", readiness.ReleaseDeployments.as_view(), name="release-deployments"),
+    path("releases/<str:release_id>/difference", readiness.ReleaseDifference.as_view(), name="release-difference"),
+    path("deployments", readiness.DeploymentList.as_view(), name="deployments"),
     path("artifacts", artifacts.ArtifactList.as_view(), name="artifacts"),
     re_path(r"^artifacts/(?P<sha256>[0-9a-f]{64})$", artifacts.ArtifactDetail.as_view(), name="artifact"),
     re_path(

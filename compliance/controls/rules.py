@@ -104,6 +104,24 @@ def digest_recorded_before(item: Item, parameters: Parameters, now: datetime) ->
     return Verdict(Verdict.SATISFIED, newest.lag, (newest.index,), newest.at, deploy.at)
 
 
+@rule("staged-before")
+def staged_before(item: Item, parameters: Parameters, now: datetime) -> Verdict:
+    """What was deployed is what had run on staging. A release that never used staging is for the gate to stop."""
+    deploy = item.event
+    staged = [
+        e
+        for e in item.of("deploy.finished")
+        if e.environment == "staging" and e.outcome == "succeeded" and e.index < deploy.index
+    ]
+    if not staged:
+        return Verdict(Verdict.NOT_DUE, "no deployment to staging was recorded")
+    same = [event for event in staged if event.digest == deploy.digest]
+    if not same:
+        detail = f"deployed {_short(deploy.digest)}, staging ran {_short(staged[-1].digest)}"
+        return Verdict(Verdict.MISSING, detail, (staged[-1].index,))
+    return Verdict(Verdict.SATISFIED, same[-1].lag, (same[-1].index,), same[-1].occurred, deploy.at)
+
+
 @rule("evidence-within")
 def evidence_within(item: Item, parameters: Parameters, now: datetime) -> Verdict:
     """A record of `kind` for `environment` within `hours` of the end of the deploy; a stated outcome is `outcome`."""

@@ -15,16 +15,19 @@ class ReportQuerySet(models.QuerySet["Report"]):
 
 
 class Report(models.Model):
-    """One report of one period. `request` is empty for the scheduled one: each period has one, each request its own."""
+    """One report of one period. `request` is empty for the scheduled one: each period has one, each request its own.
 
-    MONTHLY = "monthly"
-    KINDS = [(MONTHLY, "Monthly")]
+    A release's digest has its day as period, and as request the index of the record that opened the release.
+    """
+
+    MONTHLY, RELEASE = "monthly", "release"
+    KINDS = [(MONTHLY, "Monthly"), (RELEASE, "Release digest")]
     WAITING, SENT, FAILED = "waiting", "sent", "failed"
     STATES = [(WAITING, "Waiting"), (SENT, "Sent"), (FAILED, "Failed")]
 
     id = models.CharField(primary_key=True, max_length=40)
     kind = models.CharField(max_length=20, choices=KINDS)
-    period = models.CharField(max_length=10, help_text="Month, as in 2026-03")
+    period = models.CharField(max_length=10, help_text="Month, as in 2026-03, or day")
     request = models.CharField(max_length=40, blank=True)
     requested_by = models.CharField(max_length=40, help_text="Opaque id")
     requested_at = models.DateTimeField()

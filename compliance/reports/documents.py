@@ -1,7 +1,7 @@
 """Figures as documents: PDF (PDF/A-2a with PDF/UA-1, by Typst) and the text of the mail."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,21 +20,25 @@ STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
 
 def pdf(figures: Monthly) -> bytes:
     """The report as PDF: the same figures give the same bytes."""
-    data = _data(figures)
+    return compile_pdf(TEMPLATE, _data(figures), figures.made_at)
+
+
+def compile_pdf(template: Path, data: Mapping[str, Any], made_at: datetime) -> bytes:
+    """A template with its data. Raises UnavailableError ``pdf_failed``."""
     try:
-        return _compile(data, figures.made_at)
+        return _compile(template, data, made_at)
     except typst.TypstError:
         # An archive PDF may hold no character without a glyph: what no font here has becomes a question mark.
         plain = json.loads(json.dumps(data, ensure_ascii=False).encode("cp1252", "replace").decode("cp1252"))
         try:
-            return _compile(plain, figures.made_at)
+            return _compile(template, plain, made_at)
         except typst.TypstError as error:
             raise UnavailableError(f"The PDF could not be made: {error}", code="pdf_failed") from error
 
 
-def _compile(data: dict[str, Any], made_at: datetime) -> bytes:
+def _compile(template: Path, data: Mapping[str, Any], made_at: datetime) -> bytes:
     return typst.compile(
-        TEMPLATE.read_bytes(),
+        template.read_bytes(),
         format="pdf",
         pdf_standards=[*STANDARDS],
         sys_inputs={"data": json.dumps(data)},

@@ -8,7 +8,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,13 +20,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from compliance.models import Report, ReportMail
-from compliance.reports import documents
+from compliance.reports import digest, documents
 from compliance.reports.figures import Monthly, monthly
 from compliance.reports.months import Month
 from config.errors import ConflictError, ProoftrailError
 from evidence.ledger import Actor, Idempotency, append, service_draft
 from evidence.models import Record, User
 from evidence.models.people import SERVICE, opaque_id
+from evidence.people import visible_systems
 
 logger = logging.getLogger(__name__)
 #: Who may ask for a report, and sees the page; administrators always may.
@@ -64,6 +66,23 @@ def request_report(
 
 
 def schedule(now: datetime) -> None:
+    """What is due by itself: the past month's report, and a digest on the day of each release."""
+    _schedule_month(now)
+    for each in digest.due(now):
+        Report.objects.get_or_create(
+            kind=Report.RELEASE,
+            period=each.day,
+            request=str(each.release.opened_by),
+            defaults={
+                "id": opaque_id("rep"),
+                "requested_by": SERVICE,
+                "requested_at": each.at,
+                "next_attempt_at": each.at,
+            },
+        )
+
+
+def _schedule_month(now: datetime) -> None:
     """From the first of a month on, the past month's report is due, if the log reaches back into it."""
     month = Month.of(now).previous
     if not Record.objects.filter(at__lt=month.end).exists():
@@ -94,10 +113,10 @@ def send(report_id: str, *, now: datetime) -> bool:
     report = Report.objects.get(pk=report_id)
     try:
         recipients = _recipients(report)
-        figures = monthly(Month.parse(report.period, now=now), now=report.requested_at)
-        content = _content(report, figures)
-        outcomes = [_mail(report, user, figures, content) for user in recipients]
-        _record(report, content, outcomes, figures.ledger_size)
+        letter = _letter(report, now)
+        content = _content(report, letter)
+        outcomes = [_mail(report, user, letter, content) for user in recipients]
+        _record(report, content, outcomes, letter.ledger_size)
     except (ProoftrailError, OSError) as error:
         _put_off(report, error, now)
         return False
@@ -115,9 +134,44 @@ def _put_off(report: Report, error: Exception, now: datetime) -> None:
     logger.warning("report %s was put off: %s", report.pk, error)
 
 
-def _content(report: Report, figures: Monthly) -> bytes:
+@dataclass(frozen=True)
+class _Letter:
+    """A report as it goes out, whatever it is of."""
+
+    subject: str
+    text: str
+    filename: str
+    ledger_size: int
+    pdf: Callable[[], bytes]
+    #: The one system that it is of; None where it is of all.
+    system: str | None = None
+
+
+def _letter(report: Report, now: datetime) -> _Letter:
+    if report.kind == Report.RELEASE:
+        found = digest.figures(int(report.request), report.requested_at)
+        return _Letter(
+            subject=f"{found.title}: {found.headline}",
+            text=digest.mail_text(found, link=f"{settings.PROOFTRAIL_URL}{found.path}"),
+            filename=f"release-digest-{found.release.system.name}-{found.release.tag}.pdf",
+            ledger_size=found.ledger_size,
+            pdf=lambda: digest.pdf(found),
+            system=found.release.system_id,
+        )
+    figures = monthly(Month.parse(report.period, now=now), now=report.requested_at)
+    link = f"{settings.PROOFTRAIL_URL}/reports/monthly/?month={report.period}"
+    return _Letter(
+        subject=f"{documents.title(figures)}: {headline(figures)}",
+        text=documents.mail_text(figures, link=link),
+        filename=filename(report.period),
+        ledger_size=figures.ledger_size,
+        pdf=lambda: documents.pdf(figures),
+    )
+
+
+def _content(report: Report, letter: _Letter) -> bytes:
     if report.pdf is None:
-        Report.objects.filter(pk=report.pk, pdf=None).update(pdf=documents.pdf(figures))
+        Report.objects.filter(pk=report.pk, pdf=None).update(pdf=letter.pdf())
         report.refresh_from_db()
     return bytes(report.pdf or b"")
 
@@ -135,9 +189,9 @@ def _recipients(report: Report) -> list[User]:
     return list(found.values())
 
 
-def _mail(report: Report, user: User, figures: Monthly, content: bytes) -> dict[str, str]:
+def _mail(report: Report, user: User, letter: _Letter, content: bytes) -> dict[str, str]:
     """Send to one person unless that was begun before; returns the person with the outcome."""
-    if user.systems.exists():
+    if not _may_read(user, letter):
         return {"person": user.uid, "outcome": RESTRICTED}
     try:
         with transaction.atomic():
@@ -146,7 +200,7 @@ def _mail(report: Report, user: User, figures: Monthly, content: bytes) -> dict[
         mail = ReportMail.objects.get(report=report, recipient=user.uid)
         return {"person": user.uid, "outcome": SENT if mail.sent_at else UNKNOWN}
     try:
-        _message(report, user, figures, content).send()
+        _message(report, user, letter, content).send()
     except OSError:  # smtplib's errors among them
         mail.delete()  # it did not go out: the next attempt may send it
         raise
@@ -154,15 +208,20 @@ def _mail(report: Report, user: User, figures: Monthly, content: bytes) -> dict[
     return {"person": user.uid, "outcome": SENT}
 
 
-def _message(report: Report, user: User, figures: Monthly, content: bytes) -> EmailMessage:
-    link = f"{settings.PROOFTRAIL_URL}/reports/monthly/?month={report.period}"
+def _may_read(user: User, letter: _Letter) -> bool:
+    """Who sees some systems only gets what is of one of those."""
+    visible = visible_systems(user)
+    return visible is None or letter.system in visible
+
+
+def _message(report: Report, user: User, letter: _Letter, content: bytes) -> EmailMessage:
     message = EmailMessage(
-        subject=f"{documents.title(figures)}: {headline(figures)}",
-        body=documents.mail_text(figures, link=link),
+        subject=letter.subject,
+        body=letter.text,
         to=[user.email],
         headers={"Message-ID": f"<{report.pk}.{user.uid}@prooftrail>", "Auto-Submitted": "auto-generated"},
     )
-    message.attach(filename(report.period), content, "application/pdf")
+    message.attach(letter.filename, content, "application/pdf")
     return message
 
 
@@ -180,13 +239,13 @@ def filename(period: str) -> str:
 
 
 def _record(report: Report, content: bytes, outcomes: Sequence[dict[str, str]], ledger_size: int) -> None:
-    digest = hashlib.sha256(content).hexdigest()
+    pdf_digest = hashlib.sha256(content).hexdigest()
     body: dict[str, Any] = {
         "report": report.pk,
         "kind": report.kind,
         "period": report.period,
         "recipients": list(outcomes),
-        "pdf_sha256": digest,
+        "pdf_sha256": pdf_digest,
         "ledger_size": ledger_size,
     }
 
@@ -196,7 +255,7 @@ def _record(report: Report, content: bytes, outcomes: Sequence[dict[str, str]], 
 
     def apply(index: int, at: datetime) -> None:
         Report.objects.filter(pk=report.pk).update(
-            state=Report.SENT, index=index, sent_at=at, pdf_sha256=digest, claimed_until=None, error=""
+            state=Report.SENT, index=index, sent_at=at, pdf_sha256=pdf_digest, claimed_until=None, error=""
         )
 
     append(service_draft("report.sent", body, actor=Actor(SERVICE), admit=admit, apply=apply))

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from evidence.admin_base import has_role
+from evidence.api.permissions import INSIDE
 
 #: Groups of (model label or page name, title, icon). What a role may not see, or what is not installed, is left out.
 _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
@@ -18,7 +19,13 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("exceptions.risk", "Risks", "crisis_alert"),
         ],
     ),
-    ("Releases", [("evidence.release", "Releases", "rocket_launch")]),
+    (
+        "Releases",
+        [
+            ("evidence.release", "Releases", "rocket_launch"),
+            ("deployments", "Deployments", "deployed_code_history"),
+        ],
+    ),
     (
         "Evidence",
         [
@@ -47,6 +54,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
 ]
 #: Roles that see what has no model; administrators always do.
 _PAGES = {
+    "deployments": INSIDE,
     "ledger": ("liaison", "engineer", "approver", "captain", "executive", "auditor"),
     "reports": ("executive", "liaison"),
     "index": (),

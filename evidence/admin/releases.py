@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -20,12 +20,14 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
+from evidence.admin import release_page, release_steps
 from evidence.admin.forms import LedgerForm, actor, page, person, text_input, written
+from evidence.admin.release_page import roles_of, url
 from evidence.admin.shown import shown
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
 from evidence.ledger import append, reader
-from evidence.models import Approval, Record, Release, SignOff, System, User
+from evidence.models import Approval, Record, Release, System
 from evidence.people import display_names, visible_systems
 from evidence.records import plain_draft
 from evidence.releases import approve, current_approvals
@@ -197,13 +199,37 @@ class ReleaseAdmin(RoleAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         messages.success(request, f"Release {obj.pk} is open.")
-        return HttpResponseRedirect(_url(obj))
+        return HttpResponseRedirect(url(obj))
 
     # -- one release -------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.approve_view)
-        return [path("<path:object_id>/approve/", view, name="evidence_release_approve"), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/approve/", view(self.approve_view), name="evidence_release_approve"),
+            path("<path:object_id>/checklist/<str:step>/", view(self.checklist), name="evidence_release_checklist"),
+            path("<path:object_id>/cutover/<int:step>/", view(self.cutover), name="evidence_release_cutover"),
+            path("<path:object_id>/notice/", view(self.notice), name="evidence_release_notice"),
+            path("<path:object_id>/close/", view(self.end), {"verb": "close"}, name="evidence_release_close"),
+            path("<path:object_id>/cancel/", view(self.end), {"verb": "cancel"}, name="evidence_release_cancel"),
+            *super().get_urls(),
+        ]
+
+    def checklist(self, request: HttpRequest, object_id: str, step: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_steps.checklist_view(request, release, step, url(release), _crumbs(release))
+
+    def cutover(self, request: HttpRequest, object_id: str, step: int) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_steps.cutover_view(request, release, step, url(release), _crumbs(release))
+
+    def notice(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_steps.notice_view(request, release, url(release), _crumbs(release))
+
+    def end(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_steps.end_view(request, release, verb, url(release), _crumbs(release))
 
     def _release(self, request: HttpRequest, object_id: str) -> Release:
         if not self.has_view_permission(request):
@@ -230,32 +256,32 @@ class ReleaseAdmin(RoleAdmin):
             steps=steps,
             earlier=count - len(steps),
             approvals=_approval_rows(release),
-            signs_for=_roles(person(request), release),
-            approve_url=reverse("admin:evidence_release_approve", args=[quote(release.pk)]),
+            **release_page.context(request, release),
         )
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Sign off: shows what is approved, and approves exactly the digest that was shown (R1.5)."""
         release = self._release(request, object_id)
-        roles = _roles(person(request), release)
-        form = ApprovalForm(request.POST or None, roles=roles, initial={"manifest_digest": release.manifest_digest})
+        roles = roles_of(person(request), release)
+        initial = {"manifest_digest": release.manifest_digest, "role": request.GET.get("role")}
+        form = ApprovalForm(request.POST or None, roles=roles, initial=initial)
         if request.method == "POST":
             placed = written(form, lambda: _approve(request, release, form))
             if placed is not None:
                 messages.success(request, f"Your decision is record #{placed.index}.")
-                return HttpResponseRedirect(_url(release))
+                return HttpResponseRedirect(url(release))
         stale = form.is_bound and form.data.get("manifest_digest") != release.manifest_digest
         return page(
             request,
             "evidence/approve.html",
             title="Sign off",
-            crumbs=[(reverse("admin:evidence_release_changelist"), "Releases"), (_url(release), release.tag)],
+            crumbs=_crumbs(release),
             release=release,
             roles=roles,
             form=form,
             stale=stale,
             manifest=_manifest(release),
-            cancel=_url(release),
+            cancel=url(release),
         )
 
 
@@ -273,14 +299,8 @@ def _approve(request: HttpRequest, release: Release, form: ApprovalForm) -> Any:
     )
 
 
-def _url(release: Release) -> str:
-    return reverse("admin:evidence_release_change", args=[quote(release.pk)])
-
-
-def _roles(user: User, release: Release) -> list[str]:
-    """Roles in which somebody may sign off releases of this system."""
-    found = SignOff.objects.filter(user=user, system=release.system_id).order_by("role")
-    return list(found.values_list("role", flat=True))
+def _crumbs(release: Release) -> list[tuple[str, str]]:
+    return [(reverse("admin:evidence_release_changelist"), "Releases"), (url(release), release.tag)]
 
 
 def _manifest(release: Release) -> dict[str, Any] | None:

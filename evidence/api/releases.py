@@ -14,11 +14,13 @@ from config.api.pagination import CursorPagination
 from evidence import records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
+from evidence.api.readiness import PlanOut
 from evidence.api.receipts import answer
 from evidence.api.records import row
 from evidence.ledger import append
 from evidence.models import Approval, Record, Release
 from evidence.people import display_names, visible_systems
+from evidence.readiness import readiness
 from evidence.releases import approve, current_approvals
 from evidence.tlog.leaf import format_time
 
@@ -139,14 +141,17 @@ class ReleaseTimeline(APIView):
 
     @extend_schema(operation_id="releases_timeline", responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request, release_id: str) -> Response:
-        """Everything recorded about a release, in the order of receipt."""
+        """Everything recorded about a release, in the order of receipt; the first page with planned against actual."""
         release = _visible(request, release_id)
         found = Record.objects.in_systems(visible_systems(principal_of(request))).filter(release=release.pk)
         pages = CursorPagination()
         pages.ordering = "index"
         page = pages.paginate_queryset(found, request, view=self) or []
         names = display_names(record.principal for record in page)
-        return pages.get_paginated_response([row(record, names) for record in page])
+        found_page = pages.get_paginated_response([row(record, names) for record in page])
+        if "cursor" not in request.query_params:
+            found_page.data["planned"] = PlanOut(readiness(release)).data
+        return found_page
 
 
 class ReleaseApprovals(APIView):

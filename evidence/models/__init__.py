@@ -6,6 +6,7 @@ from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Pa
 from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
 from evidence.models.records import Hold, HoldItem, Record
 from evidence.models.releases import Approval, Release
+from evidence.models.sign_offs import SignOffRequest
 
 __all__ = [
     "Anchor",
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "Release",
     "SignOff",
+    "SignOffRequest",
     "SigningKey",
     "Standing",
     "System",

@@ -24,7 +24,7 @@ def judged(around: Around) -> dict[str, Row]:
 
 
 def test_it_finds_a_release_played_well_satisfied(story: Stories, around: Around) -> None:
-    played = story().open().build().approve().deploy().validate()
+    played = story().open().build().deploy(environment="staging").approve().deploy().validate()
     rows = judged(around)
     log = rows.pop("deploy-log-kept")
     assert log.status == "not due"
@@ -74,6 +74,12 @@ def test_it_lists_a_deploy_of_another_digest_as_missing(story: Stories, around: 
     assert "the newest manifest is" in rows["change-recorded"].detail
     assert rows["change-approved"].status == "missing"
     assert rows["change-tested"].status == "missing"
+
+
+def test_it_lists_a_build_that_staging_never_ran_as_missing(story: Stories, around: Around) -> None:
+    played = story().open().build().deploy(environment="staging", manifest_digest="sha256:" + "0" * 64).deploy()
+    row = judged(around)["change-staged"]
+    assert (row.status, row.detail.startswith(f"deployed {played.digest[:19]}")) == ("missing", True)
 
 
 def test_it_does_not_count_a_failed_test_or_one_of_another_digest(story: Stories, around: Around) -> None:

@@ -48,7 +48,7 @@ def test_it_replays_an_opened_release(api):
 
 
 def test_it_shows_the_timeline_in_order(api, release, manifest, django_assert_max_num_queries):
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(16):  # planned against actual among them
         rows = api.get(f"releases/{release}/timeline").json()["results"]
     assert [row["kind"] for row in rows] == ["release.opened", "deploy.manifest"]
 

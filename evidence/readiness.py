@@ -1,0 +1,93 @@
+"""Everything about one release at once: what its page and the API show. A few queries, whatever its size."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from evidence import checklist, deploys, events, incidents, planned, release_policy, sign_offs
+from evidence.checklist import Checklist
+from evidence.deploys import Deployment, Difference, Failure, Retrospective
+from evidence.events import Event
+from evidence.incidents import Incident, Reaction
+from evidence.models import Release
+from evidence.planned import Line, Step
+from evidence.sign_offs import Role
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """As of `at`; sign-offs are those of now."""
+
+    at: datetime
+    lines: tuple[Line, ...]
+    cutover: tuple[Step, ...]
+    checklist: Checklist
+    roles: tuple[Role, ...]
+    deployments: tuple[Deployment, ...]
+    differences: tuple[Difference, ...]
+    failures: tuple[Failure, ...]
+    retrospectives: tuple[tuple[Deployment, Retrospective], ...]
+    incidents: tuple[Incident, ...]
+    reactions: tuple[Reaction, ...]
+
+    @property
+    def lacking(self) -> list[str]:
+        """What the release lacks now, in a few words each, the gravest first."""
+        found = [failure.detail for failure in self.failures]
+        found += [f"{line.title}: {line.words}" for line in self.lines if line.state in {"failed", "missing"}]
+        found += [each.detail for each in self.differences if not self.deployments_to(deploys.PRODUCTION)]
+        missing = [role.role for role in self.roles if role.state != "approved"]
+        found += [f"Sign-off missing: {', '.join(missing)}"] if missing else []
+        count = len(self.checklist.open)
+        found += [f"Checklist: {count} item{'s' * (count != 1)} open"] if count else []
+        return found
+
+    def deployments_to(self, environment: str) -> list[Deployment]:
+        return [each for each in self.deployments if each.environment == environment]
+
+
+def readiness(release: Release, at: datetime | None = None) -> Readiness:
+    """The state of a release as of a moment (default: now)."""
+    now, policy = at or timezone.now(), release_policy.load()
+    roles = policy.roles(release.system.name)
+    wanted = {*deploys.KINDS, *incidents.KINDS, *planned.KINDS, *(line.kind for line in policy.expected)}
+    known = events.of_release(release.pk, at=at, kinds=sorted(wanted))
+    runs = deploys.deployments(known)
+    return Readiness(
+        at=now,
+        lines=tuple(planned.lines(release, known, policy, now=now)),
+        cutover=tuple(planned.cutover(release, known, policy, now=now)),
+        checklist=checklist.checklist_state(release, at),
+        roles=tuple(sign_offs.needed(release)),
+        deployments=tuple(runs),
+        differences=tuple(deploys.differences(known)),
+        failures=tuple(deploys.failures(known, roles=roles)),
+        retrospectives=tuple(_retrospectives(known, runs, roles, policy, now)),
+        incidents=tuple(incidents.incidents(known, every=policy.incident_updates, now=now)),
+        reactions=tuple(incidents.reactions(known, policy.rollbacks)),
+    )
+
+
+def _retrospectives(
+    known: list[Event], runs: list[Deployment], roles: tuple[str, ...], policy: release_policy.Policy, now: datetime
+) -> list[tuple[Deployment, Retrospective]]:
+    return [
+        (run, each)
+        for run in runs
+        for each in deploys.retrospectives(known, run, roles=roles, within=policy.retrospective, now=now)
+    ]
+
+
+def gate_summary(release: Release) -> Mapping[str, Any] | None:
+    """The gate's answer for the page, ``{outcome, requirements: [{title, state, detail}]}``; None without a gate."""
+    if importlib.util.find_spec("evidence.gate") is None:
+        return None
+    ask: Callable[[Release], Mapping[str, Any]] | None = getattr(
+        importlib.import_module("evidence.gate"), "gate_summary", None
+    )
+    return ask(release) if ask is not None else None

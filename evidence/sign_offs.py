@@ -1,0 +1,144 @@
+"""Sign-offs that a release still needs, and one mail to each person who can give one (R1.4, R1.5)."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.admin.utils import quote
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from evidence import outbox, release_policy
+from evidence.events import BACKFILLED
+from evidence.models import Approval, Record, Release, SignOff, SignOffRequest, User
+from evidence.releases import author_of, current_approvals, deployers_of
+
+#: Manifests that one round looks at: the newest ones.
+ROUND = 200
+#: A manifest that waited longer than this is nobody's news: a worker that stood still asks for the newest ones only.
+ASK_WITHIN = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A required role: who may sign in it, and what stands for the newest manifest."""
+
+    role: str
+    people: tuple[User, ...]
+    decision: Approval | None
+    #: An earlier manifest was approved in this role: that does not count any more.
+    stale: bool
+
+    @property
+    def state(self) -> str:
+        if self.decision is None:
+            return "stale" if self.stale else "missing"
+        return self.decision.decision
+
+
+def needed(release: Release) -> list[Role]:
+    """Every role that the release needs, in the policy's order."""
+    roles = release_policy.load().roles(release.system.name)
+    approvals = current_approvals(release.approvals.all())
+    assigned = _assigned(release, roles)
+    return [_role(release, role, approvals, assigned.get(role, [])) for role in roles]
+
+
+def _role(release: Release, role: str, approvals: Sequence[Approval], people: Sequence[User]) -> Role:
+    of_role = [approval for approval in approvals if approval.role == role]
+    current = [approval for approval in of_role if approval.manifest_digest == release.manifest_digest]
+    decision = max(current, key=lambda approval: approval.index, default=None)
+    return Role(role, tuple(people), decision, bool(of_role) and decision is None)
+
+
+def _assigned(release: Release, roles: Sequence[str]) -> dict[str, list[User]]:
+    found: dict[str, list[User]] = {}
+    rows = SignOff.objects.filter(system=release.system_id, role__in=roles, user__is_active=True)
+    for row in rows.select_related("user").order_by("user__name"):
+        found.setdefault(row.role, []).append(row.user)
+    return found
+
+
+# -- the mail ----------------------------------------------------------------------------------------------------------
+
+
+def plan(now: datetime) -> None:
+    """Put a mail for everybody whose sign-off is missing into the outbox; the unique constraint keeps it at one.
+
+    History that is loaded later asks nobody for anything.
+    """
+    recent = Record.objects.filter(kind="deploy.manifest", at__gte=now - ASK_WITHIN).order_by("-index")[:ROUND]
+    arrived = {row.index: row for row in recent if row.at - row.occurred <= BACKFILLED}
+    waiting = Release.objects.filter(state="open", manifest_index__in=arrived).select_related("system")
+    releases = waiting.prefetch_related("approvals")
+    rows = [
+        SignOffRequest(
+            release=release.pk,
+            manifest_digest=release.manifest_digest,
+            recipient=person.uid,
+            created_at=now,
+            next_attempt_at=now,
+        )
+        for release in releases
+        for person in asked(release)
+    ]
+    SignOffRequest.objects.bulk_create(rows, ignore_conflicts=True, batch_size=1000)
+
+
+def asked(release: Release) -> dict[User, list[str]]:
+    """Who could give a sign-off that is missing, with the roles; nobody who may not, having written or deployed it."""
+    barred, signed = author_of(release) | deployers_of(release), _signed(release)
+    found: dict[User, list[str]] = {}
+    for role in needed(release):
+        if role.decision is not None:
+            continue
+        for person in role.people:
+            if person.uid not in signed and barred.isdisjoint({person.uid, person.email.lower(), person.name.lower()}):
+                found.setdefault(person, []).append(role.role)
+    return found
+
+
+def _signed(release: Release) -> set[str]:
+    """Who has decided about this manifest already: one person signs for one role."""
+    approvals = current_approvals(release.approvals.all())
+    return {approval.person for approval in approvals if approval.manifest_digest == release.manifest_digest}
+
+
+def send_waiting(now: datetime) -> int:
+    """Send what waits; returns how many went out. A mail server that cannot be reached ends the round."""
+    retries = release_policy.load().mail_retries
+    sent = 0
+    for row in SignOffRequest.objects.to_send(now).order_by("id"):
+        try:
+            sent += outbox.send(row, functools.partial(_compose, row), now=now, retries=retries)
+        except OSError:
+            break
+    return sent
+
+
+def _compose(row: SignOffRequest) -> EmailMultiAlternatives | None:
+    """The message; None when the sign-off is not missing any more."""
+    found = Release.objects.filter(pk=row.release, state="open", manifest_digest=row.manifest_digest)
+    release = found.select_related("system").prefetch_related("approvals").first()
+    person = User.objects.filter(uid=row.recipient, is_active=True).first()
+    roles = asked(release).get(person, []) if release is not None and person is not None else []
+    if release is None or person is None or not roles:
+        return None
+    path = reverse("admin:evidence_release_approve", args=[quote(release.pk)])
+    facts = {
+        "release": release,
+        "person": person,
+        "roles": " or ".join(roles),
+        "link": f"{settings.PROOFTRAIL_URL}{path}",
+    }
+    host = urlsplit(settings.PROOFTRAIL_URL).hostname or "localhost"
+    headers = {"Message-ID": f"<signoff.{row.pk}@{host}>", "Auto-Submitted": "auto-generated"}
+    subject = f"{release.system.name} {release.tag} waits for your sign-off ({' or '.join(roles)})"
+    text = render_to_string("evidence/mail/sign_off.txt", facts)
+    message = EmailMultiAlternatives(subject, text, to=[person.email], headers=headers)
+    message.attach_alternative(render_to_string("evidence/mail/sign_off.html", facts), "text/html")
+    return message
