@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -135,6 +136,13 @@ def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:
 def _first_message(detail: Any) -> str:
     rows = _flatten(detail)
     return f"{rows[0]['where']}: {rows[0]['detail']}" if rows else "The input is not acceptable."
+
+
+def method_not_allowed(request: HttpRequest, allowed: Sequence[str]) -> JsonResponse:
+    """405, for plain views."""
+    detail = f"Method {request.method} is not allowed here."
+    document = body(status=405, code="method_not_allowed", title="Method not allowed", detail=detail)
+    return JsonResponse(document, status=405, headers={"Allow": ", ".join(allowed)}, content_type=MEDIA_TYPE)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:

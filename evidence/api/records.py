@@ -43,6 +43,8 @@ def collection(request: HttpRequest) -> HttpResponse:
     """``/api/v1/records``: a plain view for POST (speed, docs/performance.md), the API's list for GET."""
     if request.method != "POST":
         response: HttpResponse = _LIST(request)
+        if "Allow" in response.headers:
+            response.headers["Allow"] = "GET, POST, HEAD, OPTIONS"
         return response
     try:
         with write_admitted():
