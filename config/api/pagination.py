@@ -39,9 +39,8 @@ class CursorPagination:
         limit = _limit(request.query_params.get("limit"))
         names = [name.lstrip("-") for name in self._columns]
         cursor = request.query_params.get("cursor")
-        backwards, after = (
-            _decode(cursor, [_field(queryset.model, name) for name in names]) if cursor else (False, None)
-        )
+        fields = [_field(queryset.model, name) for name in names]
+        backwards, after = _decode(cursor, fields) if cursor is not None else (False, None)
         descending = self._columns[0].startswith("-") != backwards
         found = queryset if after is None else _beyond(queryset, names, after, descending=descending)
         rows = list(found.order_by(*(f"-{name}" if descending else name for name in names))[: limit + 1])

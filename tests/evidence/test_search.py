@@ -133,3 +133,8 @@ def test_a_search_that_reads_too_much_ends_and_says_so(api, monkeypatch):
 def test_it_refuses_a_question_that_it_would_answer_wrongly(api, query, code):
     answer = api.get(f"records?{query}")
     assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("path", ["releases?tag=a%00", "releases/a%00b", "exceptions/a%00b", "records?release=%00"])
+def test_a_nul_in_a_name_is_refused_and_no_fault_of_ours(api, path):
+    assert api.get(path).status_code in {404, 422}
