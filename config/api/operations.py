@@ -32,6 +32,7 @@ _ALWAYS = {
     403: ["forbidden"],
     404: ["not_found"],
     406: ["not_acceptable"],
+    422: ["invalid"],
     429: ["rate_limited"],
     500: ["internal_error"],
     503: ["database_unavailable"],
@@ -40,7 +41,6 @@ _WITH_BODY = {
     400: ["json_duplicate_key", "json_malformed"],
     413: ["body_too_large"],
     415: ["media_type_unsupported"],
-    422: ["invalid"],
 }
 _PAGED = {422: ["cursor_invalid", "limit_invalid"]}
 _WRITES = {

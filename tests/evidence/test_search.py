@@ -138,3 +138,5 @@ def test_it_refuses_a_question_that_it_would_answer_wrongly(api, query, code):
 @pytest.mark.parametrize("path", ["releases?tag=a%00", "releases/a%00b", "exceptions/a%00b", "records?release=%00"])
 def test_a_nul_in_a_name_is_refused_and_no_fault_of_ours(api, path):
     assert api.get(path).status_code in {404, 422}
+    record = {"kind": "test.result", "release": "a\0b", "body": {"suite": "unit", "outcome": "passed"}}
+    assert api.post("records", record).status_code in {404, 422}

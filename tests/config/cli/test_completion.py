@@ -17,11 +17,14 @@ def shell(*arguments: str, home: Path, **variables: str) -> subprocess.Completed
     return subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    ("name", "place"), [("bash", ".bash_completions/prooftrail.sh"), ("zsh", ".zfunc/_prooftrail")]
-)
+#: Typer looks at the parent process for the shell's name, which is whatever runs the tests; so it is told.
+TOLD = "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"
+PLACES = {"bash": ".bash_completions/prooftrail.sh", "zsh": ".zfunc/_prooftrail"}
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES.items())
 def test_it_installs_completion_for_a_shell(tmp_path: Path, name: str, place: str) -> None:
-    done = shell("--install-completion", name, home=tmp_path)
+    done = shell("--install-completion", name, home=tmp_path, **{TOLD: "1"})
     assert done.returncode == 0, done.stderr
     assert "_PROOFTRAIL_COMPLETE" in (tmp_path / place).read_text()
 
