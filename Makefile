@@ -7,7 +7,7 @@ help:
 	@echo "make reset   asks, then removes all data"
 	@echo "make bench   measures everything in one table, about 20 minutes (QUICK=1: four; ONLY=single: one part)"
 	@echo "make test    runs the tests"
-	@echo "make contract  asks every call of the API what its description allows and what not, about two minutes"
+	@echo "make contract  every call of the API against its description, and the examples of docs/ci.md: three minutes"
 	@echo "make openapi   publishes the API's description, docs/openapi-v1.json (BREAK=1: even if it breaks clients)"
 	@echo "make faults  kills, fills and stops parts of a running service for some ten minutes (ROUNDS=20 kills, SEED)"
 	@echo "make lint    ruff, mypy, import-linter"
@@ -39,7 +39,7 @@ test:
 	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n auto --dist loadgroup
 
 contract:
-	@$(bootstrap) dev; exec env LOG_LEVEL=WARNING .venv/bin/python -m pytest -n 0 -m contract tests/contract
+	@$(bootstrap) dev; exec env LOG_LEVEL=WARNING .venv/bin/python -m pytest -n 0 -m contract tests/contract tests/docs
 
 openapi:
 	@$(bootstrap) dev; exec .venv/bin/python -m tests.contract
