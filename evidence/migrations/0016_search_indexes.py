@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("evidence", "0010_pipeline_keys_end_by_index")]
+    dependencies = [("evidence", "0011_tiles_from_entries")]
     operations = [
         AddIndexConcurrently(
             "record",
