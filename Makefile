@@ -1,5 +1,5 @@
 # Needs make and Python >= 3.11, nothing else. PORT, DATA_DIR and EXIT may be given: make demo EXIT=1 PORT=8123
-.PHONY: help demo run bench test faults lint fmt reset
+.PHONY: help demo run bench test contract openapi faults lint fmt reset
 
 help:
 	@echo "make demo    everything from nothing, plays a scenario, serves until Ctrl-C (EXIT=1: ends after it)"
@@ -7,6 +7,8 @@ help:
 	@echo "make reset   asks, then removes all data"
 	@echo "make bench   measures everything in one table, about 20 minutes (QUICK=1: four; ONLY=single: one part)"
 	@echo "make test    runs the tests"
+	@echo "make contract  every call of the API against its description, and the examples of docs/ci.md: three minutes"
+	@echo "make openapi   publishes the API's description, docs/openapi-v1.json (BREAK=1: even if it breaks clients)"
 	@echo "make faults  kills, fills and stops parts of a running service for some ten minutes (ROUNDS=20 kills, SEED)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make fmt     formats the code"
@@ -35,6 +37,12 @@ reset:
 
 test:
 	@$(bootstrap) dev; exec .venv/bin/python -m pytest -n auto --dist loadgroup
+
+contract:
+	@$(bootstrap) dev; exec env LOG_LEVEL=WARNING .venv/bin/python -m pytest -n 0 -m contract tests/contract tests/docs
+
+openapi:
+	@$(bootstrap) dev; exec .venv/bin/python -m tests.contract
 
 faults:
 	@$(bootstrap) dev; exec env LOG_LEVEL=WARNING .venv/bin/python -m pytest -n 0 -s -m faults tests/faults

@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Prooftrail",
     "DESCRIPTION": "Compliance evidence and audit trail. Errors are RFC 9457 problem+json with a stable `code`.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -193,7 +194,8 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["evidence.api.openapi.add_record_list"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "evidence.api.openapi.describe_the_rest",
+        "evidence.api.openapi.add_plain_views",
+        "config.api.operations.complete",
     ],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from compliance import holds
 from config.api.pagination import CursorPagination
-from config.errors import MissingError
+from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.permissions import opens_to
 from evidence.api.receipts import answer
@@ -52,7 +52,9 @@ class HoldList(APIView):
         """Legal holds, newest first; `standing=true|false` filters."""
         found = holds.in_systems(visible_systems(person_of(request)))
         standing = request.query_params.get("standing")
-        if standing in {"true", "false"}:
+        if standing is not None and standing not in {"true", "false"}:
+            raise InvalidError("standing is true or false.", code="filter_invalid", where="standing")
+        if standing is not None:
             found = found.filter(released_by__isnull=standing == "true")
         pages = CursorPagination()
         pages.ordering = "-placed_by"

@@ -39,7 +39,7 @@ class ReportList(APIView):
     def get(self, request: Request) -> Response:
         """Reports that were asked for or fell due, newest first."""
         pages = CursorPagination()
-        pages.ordering = "-requested_at"
+        pages.ordering = ("-requested_at", "-pk")
         page = pages.paginate_queryset(Report.objects.defer("pdf"), request, view=self)
         return pages.get_paginated_response(ReportOut(page, many=True).data)
 

@@ -2,11 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -84,6 +85,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             status=422, code=str(error.code), title="Malformed", detail=str(error), where=getattr(error, "path", None)
         )
         status, headers = 422, {}
+    elif isinstance(error, DataError):
+        status, document, headers = describe(_unstorable())
     else:
         return None
     set_rollback()
@@ -137,6 +140,13 @@ def _first_message(detail: Any) -> str:
     return f"{rows[0]['where']}: {rows[0]['detail']}" if rows else "The input is not acceptable."
 
 
+def method_not_allowed(request: HttpRequest, allowed: Sequence[str]) -> JsonResponse:
+    """405, for plain views."""
+    detail = f"Method {request.method} is not allowed here."
+    document = body(status=405, code="method_not_allowed", title="Method not allowed", detail=detail)
+    return JsonResponse(document, status=405, headers={"Allow": ", ".join(allowed)}, content_type=MEDIA_TYPE)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Django's handler400 for the API."""
     return respond(errors.InvalidError("The request is not acceptable.", code="bad_request"))
@@ -147,8 +157,15 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     return respond(errors.MissingError(f"There is nothing at {request.path}. See /api/v1/docs.", code="not_found"))
 
 
+def _unstorable() -> errors.InvalidError:
+    return errors.InvalidError("The request holds what no text or number here can be, such as a NUL.", code="invalid")
+
+
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Django's handler500: no detail leaves the server. A database that is away for a moment is no fault of ours."""
+    """Django's handler500: no detail leaves the server. A database that is away for a moment is no fault of ours, nor
+    is what it says no value can be."""
+    if isinstance(sys.exception(), DataError):
+        return respond(_unstorable())
     if isinstance(sys.exception(), OperationalError | InterfaceError):
         leave_connection()
         return respond(

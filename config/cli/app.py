@@ -18,7 +18,6 @@ app = typer.Typer(
     help="Record evidence, ask gates, and verify proofs offline.",
     epilog="Exit codes: 0 ok, 1 the answer is no, 2 server or network, 3 not authorised, 4 usage.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(access.keygen)

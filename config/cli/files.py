@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.cli import progress
 from config.cli.errors import usage
 from evidence.tlog.canonical import parse_strict
 from evidence.tlog.errors import MalformedError
@@ -34,9 +35,11 @@ class LocalFile:
 def local_file(path: Path) -> LocalFile:
     """Size and digest of a file, read once."""
     digest, size = hashlib.sha256(), 0
-    for chunk in chunks(path):
-        digest.update(chunk)
-        size += len(chunk)
+    with progress.of_bytes(f"Reading {path.name}", read_from(path).stat().st_size) as advance:
+        for chunk in chunks(path):
+            digest.update(chunk)
+            size += len(chunk)
+            advance(len(chunk))
     return LocalFile(path, size, digest.hexdigest())
 
 

@@ -19,28 +19,29 @@ def plain(text: object) -> str:
     return _CONTROL.sub("�", str(text))
 
 
-def _console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> Console:
+    """One that shows text as it is."""
     # Made anew each time, since tests and pipes exchange the streams.
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
 def line(text: str, style: str = "") -> None:
-    _console().print(Text(plain(text), style=style), soft_wrap=True)
+    console().print(Text(plain(text), style=style), soft_wrap=True)
 
 
 def note(text: str) -> None:
-    _console(stderr=True).print(Text(plain(text), style="dim"), soft_wrap=True)
+    console(stderr=True).print(Text(plain(text), style="dim"), soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    _console(stderr=True).print(Text(plain(text), style="yellow"), soft_wrap=True)
+    console(stderr=True).print(Text(plain(text), style="yellow"), soft_wrap=True)
 
 
 def failure(text: str, advice: str = "") -> None:
-    console = _console(stderr=True)
-    console.print(Text(plain(text), style="bold red"), soft_wrap=True)
+    target = console(stderr=True)
+    target.print(Text(plain(text), style="bold red"), soft_wrap=True)
     if advice:
-        console.print(Text(plain(advice)), soft_wrap=True)
+        target.print(Text(plain(advice)), soft_wrap=True)
 
 
 def data(value: Any) -> None:
@@ -74,10 +75,10 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: s
             used.append(column)
     for row in found:
         drawn.add_row(*(Text(plain(_cell(row.get(column)))) for column in used))
-    console = _console()
-    if not console.is_terminal:  # a log keeps whole lines
-        console.width = _WIDE
-    console.print(drawn)
+    target = console()
+    if not target.is_terminal:  # a log keeps whole lines
+        target.width = _WIDE
+    target.print(drawn)
 
 
 def _cell(value: Any) -> str:

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.api.fields import Text
 from config.errors import InvalidError
 from evidence import artifacts
 from evidence.api.actors import principal_of
@@ -52,7 +53,7 @@ class ArtifactList(APIView):
     class Input(serializers.Serializer[Any]):
         sha256 = serializers.RegexField(r"^[0-9a-f]{64}$")
         size = serializers.IntegerField(min_value=0)
-        name = serializers.RegexField(r"^[^\x00-\x1f]{1,255}$")
+        name = Text(r"^[^\x00-\x1f]{1,255}$")
         system = serializers.CharField(required=False)
         media_type = serializers.RegexField(
             r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$", default="application/octet-stream"

@@ -48,6 +48,8 @@ _IN_MEMORY = 1024 * 1024
 @csrf_exempt
 def records_batch(request: HttpRequest) -> HttpResponseBase:
     """``/api/v1/records/batch``."""
+    if request.method != "POST":
+        return problem.method_not_allowed(request, ["POST"])
     try:
         with batch_admitted():
             return _answer(request)

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
@@ -13,17 +12,19 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
-from config.api.times import parse_time
 from config.errors import ForbiddenError, InvalidError, MissingError
+from evidence import search
 from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
 from evidence.ledger import reader
 from evidence.models import Note, Payload, Record
+from evidence.models.records import RecordQuerySet
 from evidence.people import Principal, display_names, visible_systems
 from evidence.tlog import b64
 from evidence.tlog.leaf import format_time
 from evidence.tlog.tlog_proof import format_proof
 
+_PAGING = ("cursor", "limit")
 LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
 
 
@@ -33,6 +34,8 @@ def collection(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return posting.post(request)
     response: HttpResponse = _LIST(request)
+    if "Allow" in response.headers:
+        response.headers["Allow"] = "GET, POST, HEAD, OPTIONS"
     return response
 
 
@@ -57,13 +60,13 @@ def row(record: Record, names: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def visible_records(principal: Principal) -> QuerySet[Record]:
+def visible_records(principal: Principal) -> RecordQuerySet:
     """Records that a principal may see."""
     return Record.objects.in_systems(visible_systems(principal))
 
 
 class RecordList(APIView):
-    """Search records: newest first."""
+    """Search records."""
 
     permission_classes = [PipelineOrPeople]
 
@@ -88,23 +91,13 @@ class RecordList(APIView):
     def get(self, request: Request) -> Response:
         if not token_has_scope(request.auth, "records:read"):
             raise ForbiddenError("The token's scopes do not include records:read.", code="scope_missing")
-        found = visible_records(actors.principal_of(request))
-        for name, lookup in {
-            "kind": "kind",
-            "release": "release",
-            "principal": "principal",
-            "outcome": "outcome",
-        }.items():
-            if value := request.query_params.get(name):
-                found = found.filter(**{lookup: value})
-        if subject := request.query_params.get("subject"):
-            found = found.filter(subjects__contains=[subject])
-        if start := request.query_params.get("from"):
-            found = found.filter(occurred__gte=parse_time(start, "from"))
-        if end := request.query_params.get("to"):
-            found = found.filter(occurred__lt=parse_time(end, "to"))
+        asked = search.question(
+            {name: str(value) for name, value in request.query_params.items() if name not in _PAGING}
+        )
         pages = CursorPagination()
-        page = pages.paginate_queryset(found, request, view=self) or []
+        pages.ordering = asked.ordering
+        with search.bounded(asked):
+            page = pages.paginate_queryset(asked.among(visible_records(actors.principal_of(request))), request)
         names = display_names(record.principal for record in page)
         return pages.get_paginated_response([row(record, names) for record in page])
 

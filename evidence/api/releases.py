@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
+from config.errors import InvalidError
 from evidence import records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
@@ -23,6 +24,8 @@ from evidence.people import display_names, visible_systems
 from evidence.readiness import readiness
 from evidence.releases import approve, current_approvals
 from evidence.tlog.leaf import format_time
+
+_STATES = ("open", "closed", "cancelled")
 
 
 class ApprovalOut(serializers.Serializer[Approval]):
@@ -71,9 +74,14 @@ class ReleaseList(APIView):
     @extend_schema(operation_id="releases_list", responses=ReleaseOut(many=True))
     def get(self, request: Request) -> Response:
         """Releases, newest first; filters `system`, `state`, `tag`."""
+        state = request.query_params.get("state")
+        if state is not None and state not in _STATES:
+            raise InvalidError(
+                f"There is no state {state!r}: {', '.join(_STATES)}.", code="filter_invalid", where="state"
+            )
         found = Release.objects.in_systems(visible_systems(principal_of(request))).select_related("system")
         for name, lookup in {"system": "system__name", "state": "state", "tag": "tag"}.items():
-            if value := request.query_params.get(name):
+            if (value := request.query_params.get(name)) is not None:
                 found = found.filter(**{lookup: value})
         pages = CursorPagination()
         pages.ordering = "-opened_by"

@@ -45,7 +45,10 @@ class Record(models.Model):
             models.Index(fields=["kind", "index"], name="record_kind"),  # GET records?kind=, populations
             models.Index(fields=["release", "index"], name="record_release"),  # timeline of a release
             models.Index(fields=["principal", "index"], name="record_principal"),  # GET records?principal=
-            models.Index(fields=["occurred"], name="record_occurred"),  # periods
+            models.Index(fields=["occurred", "index"], name="record_happened"),  # GET records?from=&to=, periods
+            models.Index(  # GET records?outcome=
+                fields=["outcome", "index"], condition=models.Q(outcome__isnull=False), name="record_outcome"
+            ),
             GinIndex(fields=["subjects"], name="record_subjects"),  # evidence for a digest
             GinIndex(fields=["scope"], name="record_scope"),  # everything of a system
         ]

@@ -189,15 +189,15 @@ def _as_of(request: Request) -> datetime | None:
 
 def _filtered(found: ExceptionQuerySet, request: Request, now: datetime, as_of: datetime | None) -> ExceptionQuerySet:
     asked = request.query_params
-    if state := asked.get("state"):
+    if (state := asked.get("state")) is not None:
         found = found.was_in_state(state, as_of) if as_of else found.in_state(state, now)
-    if severity := asked.get("severity"):
+    if (severity := asked.get("severity")) is not None:
         found = found.filter(severity=_severity(severity))
-    if name := asked.get("system"):
+    if (name := asked.get("system")) is not None:
         found = found.filter(systems__contains=[find_system(name, where="system").pk])
-    if email := asked.get("owner"):
+    if (email := asked.get("owner")) is not None:
         found = found.filter(owner=find_user(email, where="owner").uid)
-    if days := asked.get("due_within"):
+    if (days := asked.get("due_within")) is not None:
         found = found.filter(decision=APPROVED, expires_at__lte=(as_of or now) + timedelta(days=_days(days)))
     return found
 

@@ -104,12 +104,12 @@ def _written(placed: Placed) -> Response:
 
 def _filtered(found: RiskQuerySet, request: Request) -> RiskQuerySet:
     asked = request.query_params
-    if status := asked.get("status"):
+    if (status := asked.get("status")) is not None:
         if status not in dict(Risk.STATUSES):
             raise InvalidError(f"There is no status {status!r}.", code="filter_invalid", where="status")
         found = found.filter(status=status)
-    if name := asked.get("system"):
+    if (name := asked.get("system")) is not None:
         found = found.filter(systems__contains=[find_system(name, where="system").pk])
-    if email := asked.get("owner"):
+    if (email := asked.get("owner")) is not None:
         found = found.filter(owner=find_user(email, where="owner").uid)
     return found

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tests import documented
 from tests.cast import Cast, assemble
 
 
@@ -29,10 +30,18 @@ class Api:
     def post(self, path: str, data: Any = None, *, content_type: str = "application/json", **headers: str) -> Any:
         body = data if isinstance(data, bytes) else json.dumps(data)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.post("/api/v1/" + path, body, content_type=content_type, headers=self._headers(named))
+        answer = self._client.post("/api/v1/" + path, body, content_type=content_type, headers=self._headers(named))
+        return _documented("POST", path, answer)
 
     def get(self, path: str, **headers: str) -> Any:
-        return self._client.get("/api/v1/" + path, headers=self._headers(headers))
+        return _documented("GET", path, self._client.get("/api/v1/" + path, headers=self._headers(headers)))
+
+
+def _documented(method: str, path: str, answer: Any) -> Any:
+    """The answer, if it is none or one of the problems that the API's description names for this call."""
+    if answer.headers.get("Content-Type") == "application/problem+json":
+        documented.check(method, f"/api/v1/{path}", answer.status_code, answer.json()["code"])
+    return answer
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def login(
     accept_log_key: Annotated[
         bool, typer.Option("--accept-log-key", help="Trust a log key that differs from the one pinned before.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Store a token and pin the server's log key, against which receipts and packs are verified from now on."""
     url = profile.check_url(url)
@@ -55,6 +56,9 @@ def login(
     offered = _log_keys(Api(server))
     pinned = _settle_keys(profile.known(url), offered, accept=accept_log_key)
     profile.save(Server(url, server.token, pinned))
+    if as_json:
+        output.data({"url": url, "profile": str(profile.path()), "log_keys": [key.vkey for key in pinned]})
+        return
     output.line(f"Logged in to {url}; stored in {profile.path()}.")
     for key in pinned:
         sizes = f" (sizes {key.sizes()})" if isinstance(key, LogKey) and (key.from_size or key.to_size) else ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from config.cli import output
+from config.cli import output, progress
 from config.cli.api import Api, presigned, segment
 from config.cli.commands.releases import Json
 from config.cli.errors import CommandError, ExitCode, usage
@@ -132,9 +132,11 @@ def _fetch(link: dict[str, Any], target: Path) -> None:
         with presigned() as client, client.stream("GET", link["url"]) as response, unfinished.open("wb") as file:
             if not response.is_success:
                 raise CommandError(f"The store answered {response.status_code}", code=ExitCode.SERVER)
-            for chunk in response.iter_raw(CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
+            with progress.of_bytes(f"Downloading {target.name}", link["size"]) as advance:
+                for chunk in response.iter_raw(CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    advance(len(chunk))
             file.flush()
             os.fsync(file.fileno())
         _check_digest(link, digest.hexdigest(), unfinished.stat().st_size)
