@@ -84,6 +84,7 @@ def plan(now: datetime) -> None:
             next_attempt_at=now,
         )
         for release in releases
+        if release.manifest_digest is not None
         for person in asked(release)
     ]
     SignOffRequest.objects.bulk_create(rows, ignore_conflicts=True, batch_size=1000)

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("evidence", "0011_tiles_from_entries")]
+    dependencies = [("evidence", "0012_sign_off_requests")]
     operations = [
         AddIndexConcurrently(
             "record",
