@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from evidence import keys, kinds, rotation
+from evidence.gate import revisions
 from evidence.ledger import Actor, append, service_draft
 from evidence.models import Record, User
 from evidence.models.people import SERVICE
@@ -26,7 +27,8 @@ def ensure_signing_keys() -> None:
 
 
 def record_configuration() -> None:
-    """The revision of the kinds in force is itself a record, written when it changes."""
+    """The revisions of the kinds and of the gate's policy in force are themselves records, written when they change."""
+    revisions.record_revision()
     digest = kinds.load().revision
     newest = Record.objects.filter(kind="config.revision", facts__name="kinds").first()
     if newest is None or newest.facts.get("digest") != digest:

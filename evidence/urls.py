@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, batch, log, records, releases, tiles, tokens
+from evidence.api import artifacts, batch, gate, log, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("releases/<str:release_id>", releases.ReleaseDetail.as_view(), name="release"),
     path("releases/<str:release_id>/timeline", releases.ReleaseTimeline.as_view(), name="release-timeline"),
     path("releases/<str:release_id>/approvals", releases.ReleaseApprovals.as_view(), name="release-approvals"),
+    path("releases/<str:release_id>/gate", gate.ReleaseGate.as_view(), name="release-gate"),
     path("artifacts", artifacts.ArtifactList.as_view(), name="artifacts"),
     re_path(r"^artifacts/(?P<sha256>[0-9a-f]{64})$", artifacts.ArtifactDetail.as_view(), name="artifact"),
     re_path(
