@@ -82,7 +82,8 @@ class ReleaseGate(APIView):
             as_of=parse_time(given["as_of"], "as_of") if "as_of" in given else None,
             size=_size(given["size"]) if "size" in given else None,
         )
-        return Response(found.to_json() | {"people": display_names(found.people) if found.people else {}})
+        names = display_names(found.people) if found.people else {}
+        return Response(found.to_json() | {"people": {uid: names[uid] for uid in sorted(found.people)}})
 
     @extend_schema(
         operation_id="releases_gate_decide",
