@@ -80,7 +80,7 @@ class Play:
 
     def surroundings(self) -> None:
         for environment in ("staging", "production"):
-            body = {"environment": environment, "digest": "x", "missing": [], "deviations": []}
+            body: dict[str, Any] = {"environment": environment, "digest": "x", "missing": [], "deviations": []}
             self.around("config.snapshot", body)
         self.around("uptime.snapshot", {"percent": 99.7, "days": 7, "source": "datadog"})
         self.around("quota.snapshot", {"vendor": "tiingo", "headroom_percent": 40})
@@ -98,8 +98,8 @@ class Play:
 
     def stage(self) -> None:
         self.deploy("staging", ago=timedelta(minutes=20))
-        for check in ("regression plan: smoke", "synthetic monitors", "AI Analyst: canary", "Quant Screener: canary"):
-            self.validate(check, ago=timedelta(minutes=10))
+        for name in ("regression plan: smoke", "synthetic monitors", "AI Analyst: canary", "Quant Screener: canary"):
+            self.validate(name, ago=timedelta(minutes=10))
 
     def check_off(self, **answers: Any) -> None:
         item = {"title": "War room is called", "done": True, "evidence": "https://calendar.example.com/1"} | answers
