@@ -48,7 +48,7 @@ class Judged:
             "state": self.state,
             "finding": finding.state,
             "detail": self.detail,
-            "facts": dict(finding.facts),
+            "facts": {name: _plain(value) for name, value in finding.facts.items()},
             "happened_at": _time(finding.happened),
             "due_at": _time(finding.due),
             "records": list(finding.records[-_RECORDS:]),
@@ -116,6 +116,10 @@ def counts(requirements: Iterable[Judged]) -> dict[str, int]:
     for judged in requirements:
         found[judged.state] = found.get(judged.state, 0) + 1
     return found
+
+
+def _plain(value: Any) -> Any:
+    return format_time(value) if isinstance(value, datetime) else value
 
 
 def _time(moment: datetime | None) -> str | None:

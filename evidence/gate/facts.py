@@ -140,6 +140,11 @@ def in_words(span: timedelta) -> str:
     return " ".join(shown[:2]) or "0 s"
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 alert``, ``2 alerts``."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from evidence.gate.facts import Event, Facts, in_words, short, shown
+from evidence.gate.facts import Event, Facts, counted, in_words, short, shown
 from evidence.gate.findings import Finding, met, stale, unmet
 from evidence.gate.rules import Nothing, no_manifest, rule
 
@@ -46,7 +46,7 @@ def tests_passed(facts: Facts, parameters: Suites) -> Finding:
         return unmet(f"failed: {', '.join(failed)}", found, suites=results)
     missing = [suite for suite, event in named.items() if event is None]
     if not missing:
-        return met(f"{len(found)} suites passed", found, suites=results)
+        return met(f"{counted(len(found), 'suite')} passed", found, suites=results)
     outdated = [event for event in facts.own("test.result") if _name(event.facts.get("suite")) in map(_name, missing)]
     detail = f"no result of {', '.join(missing)} for {short(facts.digest)}"
     if outdated:
@@ -74,18 +74,21 @@ def changes_reviewed(facts: Facts, parameters: Reviewers) -> Finding:
     changes = manifest.facts.get("pull_requests") or []
     if not changes:
         return unmet("the manifest names no pull request", [manifest])
-    counted = {str(change["url"]): _reviewers(change, manifest) for change in changes}
-    lacking = {url: count for url, count in counted.items() if count < parameters.reviewers}
+    reviewed = {str(change["url"]): _reviewers(change, manifest) for change in changes}
+    lacking = {url: count for url, count in reviewed.items() if count < parameters.reviewers}
     if lacking:
         worst = ", ".join(f"{url} by {count}" for url, count in list(lacking.items())[:5])
+        fewer = f"have fewer than {counted(parameters.reviewers, 'reviewer')}"
         return unmet(
-            f"{len(lacking)} of {len(counted)} changes have fewer than {parameters.reviewers} reviewers: {worst}",
+            f"{len(lacking)} of {counted(len(reviewed), 'change')} {fewer}: {worst}",
             [manifest],
-            changes=len(counted),
+            changes=len(reviewed),
             lacking=dict(list(lacking.items())[:100]),
         )
-    least = min(counted.values())
-    return met(f"{len(counted)} changes, each by {least} or more", [manifest], changes=len(counted), least=least)
+    least = min(reviewed.values())
+    return met(
+        f"{counted(len(reviewed), 'change')}, each by {least} or more", [manifest], changes=len(reviewed), least=least
+    )
 
 
 def _reviewers(change: dict[str, Any], manifest: Event) -> int:
@@ -117,7 +120,7 @@ def scan_clean(facts: Facts, parameters: Scan) -> Finding:
     bad = {scanner: counts for scanner, counts in found.items() if counts}
     failed = [scanner for scanner, event in newest.items() if event.outcome != "passed"]
     if bad or failed:
-        parts = [f"{scanner}: {_counted(counts)}" for scanner, counts in bad.items()]
+        parts = [f"{scanner}: {_in_words(counts)}" for scanner, counts in bad.items()]
         parts += [f"{scanner} did not pass" for scanner in failed if scanner not in bad]
         return unmet("; ".join(parts), newest.values(), findings=found)
     return met(f"clean by {', '.join(sorted(newest))}", newest.values(), findings=found)
@@ -129,7 +132,7 @@ def _blocking(event: Event, parameters: Scan) -> dict[str, int]:
     return {severity: count for severity, count in findings.items() if _name(severity) in wanted and count}
 
 
-def _counted(counts: dict[str, int]) -> str:
+def _in_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {severity}" for severity, count in counts.items())
 
 

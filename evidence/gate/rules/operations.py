@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from evidence.gate.facts import Event, Facts, in_words, shown
+from evidence.gate.facts import Event, Facts, counted, in_words, shown
 from evidence.gate.findings import Finding, met, stale, unmet
 from evidence.gate.rules import rule
 
@@ -77,8 +77,10 @@ def configuration_reconciled(facts: Facts, parameters: Aged) -> Finding:
         return unmet("the snapshot does not say how it deviates from what is declared", [snapshot])
     still = [deviation for deviation in deviations if not _reconciled(deviation)]
     if still:
-        return unmet(f"{len(still)} of {len(deviations)} deviations are open", [snapshot], open=len(still))
-    return met(f"{len(deviations)} deviations, all reconciled" if deviations else "no deviation", [snapshot], open=0)
+        return unmet(f"{len(still)} of {counted(len(deviations), 'deviation')} open", [snapshot], open=len(still))
+    return met(
+        f"{counted(len(deviations), 'deviation')}, reconciled" if deviations else "no deviation", [snapshot], open=0
+    )
 
 
 def _reconciled(deviation: Any) -> bool:
@@ -140,7 +142,7 @@ def quota_headroom(facts: Facts, parameters: Quota) -> Finding:
     old = [event for event in newest.values() if not _fresh(facts, event, parameters.max_age_hours)]
     if old:
         return _too_old(facts, old, f"quota snapshot of {old[-1].facts.get('vendor')}", parameters.max_age_hours)
-    return met(f"at least {min(known):g} % of {len(headroom)} vendors", newest.values(), headroom=headroom)
+    return met(f"{min(known):g} % or more, {counted(len(headroom), 'vendor')}", newest.values(), headroom=headroom)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def alerts_resolved(facts: Facts, parameters: Alerts) -> Finding:
     }
     count = sum(sum(counts.values()) for counts in still.values())
     if count:
-        return unmet(f"{count} alerts are open", newest.values(), open=still)
+        return unmet(f"{counted(count, 'alert')} open", newest.values(), open=still)
     if not newest or not any(_fresh(facts, event, parameters.max_age_hours) for event in newest.values()):
         return _too_old(facts, newest.values(), "list of dependency alerts", parameters.max_age_hours)
     return met("none is open", newest.values(), open=still)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evidence.gate.facts import Event, Facts, deploy_time, in_words, is_about, short, shown
+from evidence.gate.facts import Event, Facts, counted, deploy_time, in_words, is_about, short, shown
 from evidence.gate.findings import NOT_APPLICABLE, Finding, late, met, stale, unmet
 from evidence.gate.rules import Nothing, no_manifest, rule
 
@@ -58,7 +58,7 @@ def deploys_approved(facts: Facts, _: Nothing) -> Finding:
     findings = [finding for deploy in deploys if (finding := _unapproved(facts, deploy)) is not None]
     if findings:
         return next((finding for finding in findings if finding.state == "unmet"), findings[0])
-    return met(f"{len(deploys)} approved before", deploys)
+    return met(f"{counted(len(deploys), 'deploy')}, approved before", deploys)
 
 
 def _unapproved(facts: Facts, deploy: Event) -> Finding | None:
@@ -116,7 +116,7 @@ def checklist_complete(facts: Facts, _: Nothing) -> Finding:
     if open_items:
         detail = f"{len(open_items)} open: {', '.join(open_items[:5])}" + (" …" if len(open_items) > 5 else "")
         return unmet(detail, behind.values(), open=open_items[:200])
-    return met(f"{len(wanted) or len(given)} items", behind.values())
+    return met(counted(len(wanted) or len(given), "item"), behind.values())
 
 
 def _answers(facts: Facts) -> dict[str, tuple[Event, Mapping[str, Any]]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from evidence.gate.facts import Event, Facts, in_words, short, shown
+from evidence.gate.facts import Event, Facts, counted, in_words, short, shown
 from evidence.gate.findings import Finding, late, met, stale, unmet
 from evidence.gate.rules import Nothing, no_manifest, rule
 
@@ -60,7 +60,9 @@ def validated(facts: Facts, parameters: Validated) -> Finding:
         by = in_words(first - due)
         return late(f"passed {by} late", [deploy, *found], happened=first, due=due, deployed_at=deploy.occurred)
     return met(
-        f"{len(checks)} passed after {in_words(first - deploy.occurred)}", [deploy, *found], checks=sorted(checks)
+        f"{counted(len(checks), 'check')} passed after {in_words(first - deploy.occurred)}",
+        [deploy, *found],
+        checks=sorted(checks),
     )
 
 
@@ -109,4 +111,4 @@ def surfaces_validated(facts: Facts, parameters: Where) -> Finding:
             lacking.append(surface)
     if lacking:
         return unmet(f"not validated: {', '.join(lacking[:10])}", [deploy, *found], lacking=lacking)
-    return met(f"{len(facts.surfaces)} surfaces", [deploy, *found], surfaces=list(facts.surfaces))
+    return met(counted(len(facts.surfaces), "surface"), [deploy, *found], surfaces=list(facts.surfaces))

@@ -98,9 +98,26 @@ def test_it_never_calls_an_emergency_deploy_green(play: Play):
     assert row["happened_at"] > row["due_at"]
     found = play.gate()
     assert not found["passed"]
+    recorded = play.api.post(f"releases/{play.release}/gate", {"environment": "production"})
+    assert recorded.json()["decision"]["outcome"] == "red"
     play.build(commit="c" * 40)  # another build does not undo it
     play.sign()
     assert play.states()["approved-before-deploy"] == "late"
+
+
+def test_it_records_a_decision_with_every_kind_of_fact(play: Play):
+    play.build()
+    play.deploy("staging", ago=timedelta(minutes=30))
+    play.validate("synthetic monitors", ago=timedelta(minutes=10))
+    play.sign("qa")
+    play.build(commit="b" * 40)
+    play.deploy("staging", ago=timedelta(minutes=30))
+    play.validate("synthetic monitors", ago=timedelta(minutes=10))
+    decided = play.api.post(f"releases/{play.release}/gate", {"environment": "production"})
+    assert decided.status_code == 201, decided.content
+    found = {row["name"]: row for row in decided.json()["decision"]["requirements"]}
+    assert (found["staging-monitors"]["state"], found["approval-qa"]["state"]) == ("late", "stale")
+    assert found["staging-monitors"]["happened_at"] > found["staging-monitors"]["due_at"]
 
 
 def test_it_asks_more_of_a_hotfix(play: Play):

@@ -217,7 +217,7 @@ def test_it_wants_the_required_variables(log, body, required, state):
 
 def test_it_wants_deviations_reconciled_and_fresh(log):
     log.add("config.snapshot", environment="production", deviations=[{"name": "A"}, {"name": "B", "reconciled": True}])
-    assert judge("configuration", log).detail == "1 of 2 deviations are open"
+    assert judge("configuration", log).detail == "1 of 2 deviations open"
     log.add("config.snapshot", environment="production", deviations=[{"name": "A", "reconciled": True}])
     assert judge("configuration", log).state == "met"
     assert judge("configuration", log, {"moment": NOW + 2 * DAY}).state == "stale"
@@ -249,7 +249,7 @@ def test_it_wants_dependency_alerts_resolved(log):
     assert judge("dependency-alerts", log).state == "unmet"
     log.add("dependency.alerts", source="dependabot", open={"high": 1})
     log.add("dependency.alerts", source="npm audit", open={"high": 0})
-    assert judge("dependency-alerts", log).detail == "1 alerts are open"
+    assert judge("dependency-alerts", log).detail == "1 alert open"
     assert judge("dependency-alerts", log.add("dependency.alerts", source="dependabot", open={})).state == "met"
 
 
