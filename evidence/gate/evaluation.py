@@ -20,7 +20,7 @@ def ask(*, release: Release, environment: str, as_of: datetime | None = None, si
 
     `release` comes from a query that its asker may see. A past answer follows from the records and the policy of that
     time; an exception granted since waives nothing then. Raises ``environment_unknown``, ``as_of_in_future``,
-    ``size_unknown``, ``policy_missing``, ``release_not_open_yet``.
+    ``size_unknown``, ``policy_missing``, ``release_not_open_yet``, ``release_too_large``.
     """
     check_environment(environment)
     if as_of is None and size is None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet, Window
 from django.utils import timezone
 
 from config.errors import ConflictError, InvalidError
@@ -30,12 +30,14 @@ OPENED = ("incident", "defect")
 #: Kinds whose whole body matters, not only the facts that are searchable.
 WITH_BODY = frozenset(
     {"deploy.manifest", "scan.result", "validation.result", "release.checklist", "hotfix", "branch.merged"}
-    | {*OF_SYSTEM, "schema.diff", "schema.reviewed", "changelog.signed"}
+    | {"uptime.snapshot", "config.snapshot", "dependency.alerts"}
 )
-#: At most so many records of a release, the newest first: without its oldest a release is redder, never greener.
-MOST = 5000
+#: At most so many records of a release: with some left out, the answer might be greener than the truth.
+MOST = 20_000
 #: At most so many snapshots of each kind of a system, the newest.
-SNAPSHOTS = 100
+SNAPSHOTS = 500
+#: Snapshots of which only the newest of each environment or source says anything.
+_ONE_OF = {"config.snapshot": "environment", "dependency.alerts": "source"}
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,20 @@ def received_by(moment: datetime, size: int) -> int:
 
 
 def gather(release: Release, environment: str, policy: Policy, at: Pin) -> Facts:
-    """The facts about a release. Raises ConflictError ``release_not_open_yet``."""
+    """The facts about a release. Raises ConflictError ``release_not_open_yet``, ``release_too_large``."""
     if release.opened_by >= at.size:
         raise ConflictError(f"{release.pk} was not open yet at that moment.", code="release_not_open_yet")
     checklist = policy.checklist(release.system.name)
     rows = {row.index: row for row in _of_release(release, checklist, at)}
+    if len(rows) > MOST:
+        raise ConflictError(
+            f"{release.pk} has more than {MOST} records that the gate would have to look at.", code="release_too_large"
+        )
     bodies = _bodies(row for row in rows.values() if row.kind in WITH_BODY)
     builds = {subject for row in rows.values() if row.kind == "deploy.manifest" for subject in row.subjects}
     builds |= {str(body["manifest_digest"]) for index, body in bodies.items() if rows[index].kind == "deploy.manifest"}
     around = {row.index: row for row in _around(release.system_id, builds, at) if row.index not in rows}
-    bodies |= _bodies(row for row in around.values() if row.kind in WITH_BODY)
+    bodies |= _bodies(_telling(around.values()))
     rows |= around
     events = tuple(_event(rows[index], bodies.get(index)) for index in sorted(rows))
     return Facts(
@@ -123,25 +129,41 @@ def _counting(at: Pin) -> QuerySet[Record]:
 def _of_release(release: Release, checklist: Iterable[Mapping[str, Any]], at: Pin) -> QuerySet[Record]:
     items = [item for section in checklist for item in section.get("items", [])]
     kinds = {*OF_RELEASE, *(item["met_by"]["kind"] for item in items if item.get("met_by"))}
-    return _counting(at).filter(release=release.pk, kind__in=kinds).order_by("-index")[:MOST]
+    return _counting(at).filter(release=release.pk, kind__in=kinds).order_by("-index")[: MOST + 1]
 
 
-def _around(system: str, builds: Collection[str], at: Pin) -> Iterable[Record]:
-    """Snapshots of the system, what is open in it, and scans that name the build without naming the release."""
+def _around(system: str, builds: Collection[str], at: Pin) -> list[Record]:
+    """Snapshots of the system, scans that name the build without naming the release, and what is open in it."""
     here = _counting(at).filter(Q(scope__contains=[system]) | Q(scope=[]))
     parts = [here.filter(kind=kind).order_by("-index")[:SNAPSHOTS] for kind in OF_SYSTEM]
     if builds:
         scans = here.filter(kind="scan.result", subjects__overlap=sorted(builds))
         parts.append(scans.order_by("-index")[:SNAPSHOTS])
-    parts += [_still_open(here, what).order_by("-index")[:SNAPSHOTS] for what in OPENED]
-    return parts[0].union(*parts[1:], all=True)
+    return [*parts[0].union(*parts[1:], all=True), *_still_open(here)]
 
 
-def _still_open(here: QuerySet[Record], what: str) -> QuerySet[Record]:
-    """Those that nothing resolved afterwards."""
-    name = f"facts__{what}"
-    end = here.filter(kind=f"{what}.resolved", index__gt=OuterRef("index")).filter(**{name: OuterRef(name)})
-    return here.filter(~Exists(end), kind=f"{what}.opened")
+def _still_open(here: QuerySet[Record]) -> QuerySet[Record]:
+    """What was opened and not resolved afterwards: one pass over all of it, however long the history."""
+    kinds = [f"{what}.{end}" for what in OPENED for end in ("opened", "resolved")]
+    ended = Window(
+        Max("index", filter=Q(kind__endswith=".resolved")), partition_by=[F(f"facts__{what}") for what in OPENED]
+    )
+    # What resolves is never above its own end, so that only what opened remains.
+    return here.filter(kind__in=kinds).annotate(ended=ended).filter(Q(ended=None) | Q(index__gt=F("ended")))
+
+
+def _telling(rows: Iterable[Record]) -> list[Record]:
+    """Those whose bodies say more than their facts, without snapshots that a newer one of the same replaces."""
+    newest: dict[tuple[object, ...], Record] = {}
+    for row in sorted(rows, key=lambda row: (row.occurred, row.index)):
+        if row.kind in WITH_BODY:
+            newest[_slot(row)] = row
+    return list(newest.values())
+
+
+def _slot(row: Record) -> tuple[object, ...]:
+    named = _ONE_OF.get(row.kind)
+    return (row.kind, row.facts.get(named)) if named else (row.index,)
 
 
 def _bodies(rows: Iterable[Record]) -> dict[int, dict[str, Any]]:

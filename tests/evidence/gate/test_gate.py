@@ -38,7 +38,7 @@ def now() -> str:
 
 def test_it_is_green_when_everything_is_there_and_says_what_it_looked_at(ready: Play, django_assert_max_num_queries):
     ready.gate()
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         found = ready.gate()
     assert ready.failing() == {}
     assert (found["passed"], found["outcome"], found["size"]) == (True, "green", reader.size())
@@ -195,6 +195,14 @@ def test_it_refuses_a_question_that_is_none(play: Play):
     answers = {query: play.api.get(f"releases/{play.release}/gate?{query}") for query in REFUSED}
     assert {query: answer.json()["code"] for query, answer in answers.items()} == REFUSED
     assert {answer.status_code for answer in answers.values()} == {409, 422}
+
+
+def test_it_gives_no_verdict_on_a_part_of_a_release(play: Play, monkeypatch):
+    play.build()
+    assert play.ask().status_code == 200
+    monkeypatch.setattr(gather, "MOST", 0)
+    answer = play.ask()
+    assert (answer.status_code, answer.json()["code"]) == (409, "release_too_large")
 
 
 def test_it_was_not_open_before_it_was(play: Play):

@@ -128,6 +128,12 @@ def test_it_wants_two_reviewers_other_than_the_author(log, reviewers, state):
     assert judge("reviews", log.manifest(pull_requests=[good, change])).state == state
 
 
+def test_it_lets_no_reviewed_twin_hide_a_change(log):
+    change = {"url": "u/1", "author": "dev@x", "reviewers": []}
+    twin = change | {"reviewers": ["a", "b"]}
+    assert judge("reviews", log.manifest(pull_requests=[change, twin])).state == "unmet"
+
+
 def test_it_wants_the_changes_named(log):
     assert judge("reviews", log.manifest(pull_requests=[])).state == "unmet"
 

@@ -37,7 +37,7 @@ def test_it_waives_what_an_exception_names_and_hides_nothing(play: Play, django_
     play.sign("qa", decision="withdrawn")
     assert play.failing() == {"approval-qa": "unmet"}
     exception = grant(play, "approval-qa", "approved-before-deploy")
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         found = play.gate()
     assert found["passed"]
     row = play.one("approval-qa")
