@@ -34,7 +34,7 @@ def _too_old(facts: Facts, events: Iterable[Event], what: str, hours: float) -> 
 @dataclass(frozen=True)
 class Variables:
     max_age_hours: float
-    #: Names that the snapshot's `variables` must list; without any, its `missing` must be empty.
+    #: Names that the snapshot must have looked for, whatever it calls required itself.
     required: tuple[str, ...] = ()
 
 
@@ -44,14 +44,12 @@ def variables_present(facts: Facts, parameters: Variables) -> Finding:
     snapshot = _snapshot(facts, parameters.max_age_hours)
     if isinstance(snapshot, Finding):
         return snapshot
-    missing, present = _names(snapshot.facts.get("missing")), _names(snapshot.facts.get("variables"))
-    if missing is None and (present is None or not parameters.required):
+    missing, checked = _names(snapshot.facts.get("variables_missing")), _names(snapshot.facts.get("variables_required"))
+    if missing is None:
         return unmet("the snapshot does not say which required variables are missing", [snapshot])
-    lacking = sorted(
-        {*(missing or ()), *(set(parameters.required) - (present or set()) if present is not None else ())}
-    )
-    if parameters.required and present is None:
-        return unmet("the snapshot does not list the variables that are present", [snapshot])
+    if parameters.required and checked is None:
+        return unmet("the snapshot does not say which variables it looked for", [snapshot])
+    lacking = sorted(missing | (set(parameters.required) - (checked or set())))
     if lacking:
         return unmet(f"missing: {', '.join(lacking[:20])}", [snapshot], missing=lacking[:100])
     return met("all present", [snapshot], missing=[])

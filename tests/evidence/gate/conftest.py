@@ -80,7 +80,12 @@ class Play:
 
     def surroundings(self) -> None:
         for environment in ("staging", "production"):
-            body: dict[str, Any] = {"environment": environment, "digest": "x", "missing": [], "deviations": []}
+            body: dict[str, Any] = {
+                "environment": environment,
+                "digest": "x",
+                "variables_missing": [],
+                "deviations": [],
+            }
             self.around("config.snapshot", body)
         self.around("uptime.snapshot", {"percent": 99.7, "days": 7, "source": "datadog"})
         self.around("quota.snapshot", {"vendor": "tiingo", "headroom_percent": 40})

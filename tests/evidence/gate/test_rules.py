@@ -205,14 +205,14 @@ def test_it_knows_an_ended_release(log):
 @pytest.mark.parametrize(
     ("body", "required", "state"),
     [
-        ({"missing": []}, (), "met"),
-        ({"missing": ["API_KEY"]}, (), "unmet"),
+        ({"variables_missing": []}, (), "met"),
+        ({"variables_missing": ["API_KEY"]}, (), "unmet"),
         ({}, (), "unmet"),
-        ({"variables": ["A"]}, (), "unmet"),
-        ({"variables": ["A", "B"]}, ("A",), "met"),
-        ({"variables": ["B"]}, ("A",), "unmet"),
-        ({"missing": []}, ("A",), "unmet"),
-        ({"missing": ["C"], "variables": ["A"]}, ("A",), "unmet"),
+        ({"variables_required": ["A"]}, (), "unmet"),
+        ({"variables_required": ["A", "B"], "variables_missing": []}, ("A",), "met"),
+        ({"variables_required": ["B"], "variables_missing": []}, ("A",), "unmet"),
+        ({"variables_missing": []}, ("A",), "unmet"),
+        ({"variables_required": ["A"], "variables_missing": ["C"]}, ("A",), "unmet"),
     ],
 )
 def test_it_wants_the_required_variables(log, body, required, state):
