@@ -55,7 +55,7 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
         return [prepare(used)]
 
     try:
-        return _settled(appender.append_all(make()) if large else appender.write(make))
+        return _settled(appender.append_all(make()) if large else appender.start(make)())
     except FactsChangedError:
         pass
     except ProoftrailError as refused:
