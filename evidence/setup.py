@@ -7,6 +7,7 @@ from django.db import transaction
 
 from config.errors import ConflictError
 from evidence import keys, kinds, rotation
+from evidence.gate import revisions
 from evidence.kinds import in_force
 from evidence.ledger import Actor, append, service_draft
 from evidence.models import User
@@ -28,7 +29,8 @@ def ensure_signing_keys() -> None:
 
 
 def record_configuration() -> None:
-    """The revision of the kinds in force is itself a record, written when it changes."""
+    """The revisions of the kinds and of the gate's policy in force are themselves records, written when they change."""
+    revisions.record_revision()
     loaded, newest = kinds.load(), in_force.recorded()
     wrong = in_force.faults(loaded, newest)
     if wrong:

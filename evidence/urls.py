@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, batch, kinds, log, readiness, records, releases, tiles, tokens
+from evidence.api import artifacts, batch, gate, kinds, log, readiness, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("releases/<str:release_id>/deployments", readiness.ReleaseDeployments.as_view(), name="release-deployments"),
     path("releases/<str:release_id>/difference", readiness.ReleaseDifference.as_view(), name="release-difference"),
     path("deployments", readiness.DeploymentList.as_view(), name="deployments"),
+    path("releases/<str:release_id>/gate", gate.ReleaseGate.as_view(), name="release-gate"),
     path("artifacts", artifacts.ArtifactList.as_view(), name="artifacts"),
     re_path(r"^artifacts/(?P<sha256>[0-9a-f]{64})$", artifacts.ArtifactDetail.as_view(), name="artifact"),
     re_path(

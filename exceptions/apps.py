@@ -6,5 +6,5 @@ class ExceptionsConfig(AppConfig):
     verbose_name = "Exceptions"
 
     def ready(self) -> None:
-        """Fill the registries: what this app's records change."""
-        from exceptions import projections  # noqa: F401  (importing registers)
+        """Fill the registries: what this app's records change, and what its exceptions waive at the gate."""
+        from exceptions import projections, waivers  # noqa: F401  (importing registers)

@@ -18,6 +18,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from config.errors import ConflictError, MissingError, ProoftrailError
+from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor
 from evidence.models import System, User
 from evidence.models.people import SERVICE
@@ -25,7 +26,6 @@ from evidence.tlog.leaf import format_time
 from exceptions import policy
 from exceptions.lifecycle import keep
 from exceptions.models import Reminder, SecurityException
-from exceptions.records import Composed, append_composed
 from exceptions.reminders import step_of, time_left
 
 logger = logging.getLogger(__name__)

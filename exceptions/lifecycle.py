@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from config.errors import InvalidError
+from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed
 from evidence.models import User
 from evidence.people import find_user
@@ -18,7 +19,7 @@ from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
 from exceptions.models import SecurityException, Transition
 from exceptions.models.terms import APPROVED, REQUESTED, SEVERITIES
-from exceptions.records import Composed, append_composed, keep_until_closed, next_number
+from exceptions.records import keep_until_closed, next_number
 from exceptions.risks import risk_for
 
 #: What a transition adds to its record's body: given the exception, the person and the time of receipt.

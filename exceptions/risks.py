@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from config.errors import ConflictError, InvalidError, MissingError
+from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed
 from evidence.models import User
 from evidence.people import find_user, visible_systems
 from exceptions import rules
 from exceptions.models import Risk, RiskChange
-from exceptions.records import Composed, append_composed, keep_until_closed, next_number
+from exceptions.records import keep_until_closed, next_number
 
 KEEPERS = ("liaison", "engineer", "captain", "admin")
 

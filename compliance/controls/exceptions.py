@@ -1,13 +1,39 @@
 """The life of one security exception, folded from its own records (`exception.*`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from compliance.controls.facts import Event, Waiver
 from evidence.tlog.leaf import parse_time
 
 CLOSING = frozenset({"exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated"})
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """More time that was asked for, and who has agreed to it."""
+
+    expires_at: datetime
+    needed: int
+    people: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What applies from the record at `index` on."""
+
+    since: datetime
+    index: int
+    requirements: frozenset[str]
+    systems: frozenset[str]
+    effective_from: datetime
+    expires_at: datetime
+    #: How many different people must approve, and who has.
+    needed: int
+    people: frozenset[str] = frozenset()
+    approved: bool = False
+    renewal: Renewal | None = None
 
 
 @dataclass(frozen=True)
@@ -55,22 +81,19 @@ class Life:
         return [event for event in self.events if event.kind == "exception.approved"]
 
     @property
+    def terms(self) -> list[Terms]:
+        """What applied from each of its records on."""
+        return fold(self.transitions)
+
+    @property
     def in_force_from(self) -> datetime | None:
-        """When the last approval that the request needed was received; None as long as one lacks."""
-        people: set[str] = set()
-        for event in self.approvals:
-            people.add(event.by)
-            if len(people) >= int(self.request.facts["approvals_needed"]):
-                return event.at
-        return None
+        """When the last approval that it needed was received for the first time; None as long as one lacks."""
+        return next((terms.since for terms in self.terms if terms.approved), None)
 
     @property
     def expires_at(self) -> datetime:
         """As the newest approved renewal left it."""
-        renewed = [
-            e.facts["expires_at"] for e in self.events if e.kind == "exception.renewed" and "expires_at" in e.facts
-        ]
-        return parse_time((renewed or [self.request.facts["expires_at"]])[-1])
+        return self.terms[-1].expires_at
 
     @property
     def original_expires_at(self) -> datetime:
@@ -91,14 +114,77 @@ class Life:
             return "requested"
         return "expired" if now >= self.expires_at else "active"
 
-    def waiver(self) -> Waiver | None:
-        """What it waives and when; None while it never came into force or names no requirement."""
-        requirements = self.value("requirements")
-        if self.in_force_from is None or not isinstance(requirements, list) or not requirements:
+    def waivers(self) -> list[Waiver]:
+        """What it waives and when, each uninterrupted stretch by itself; none while it names no requirement.
+
+        An amendment ends a stretch until it is approved again; a renewal that came after the expiry begins another.
+        """
+        found: list[Waiver] = []
+        steps = self.terms
+        for terms, following in zip(steps, [*steps[1:], None], strict=True):
+            waiver = self._waiver(terms, following.since if following else terms.expires_at)
+            if waiver is not None and found and _continues(found[-1], waiver):
+                found[-1] = replace(found[-1], end=waiver.end)
+            elif waiver is not None:
+                found.append(waiver)
+        return found
+
+    def _waiver(self, terms: Terms, until: datetime) -> Waiver | None:
+        start, end = max(terms.since, terms.effective_from), min(until, terms.expires_at)
+        if not terms.approved or not terms.requirements or start >= end:
             return None
-        end = min(self.expires_at, self.closed.at) if self.closed else self.expires_at
-        systems = frozenset(self.request.scope)
-        return Waiver(self.id, frozenset(requirements), systems, self.in_force_from, end, self.approvals[-1].index)
+        return Waiver(self.id, terms.requirements, terms.systems, start, end, terms.index)
+
+
+def _continues(before: Waiver, after: Waiver) -> bool:
+    same = (before.requirements, before.systems) == (after.requirements, after.systems)
+    return same and before.end >= after.start
+
+
+def fold(transitions: Sequence[Event]) -> list[Terms]:
+    """The terms after each record of one exception, in ledger order; the first is its request."""
+    request = transitions[0]
+    terms = Terms(
+        since=request.at,
+        index=request.index,
+        requirements=frozenset(request.facts["requirements"]),
+        systems=frozenset(request.scope),
+        effective_from=parse_time(request.facts["effective_from"]),
+        expires_at=parse_time(request.facts["expires_at"]),
+        needed=int(request.facts["approvals_needed"]),
+    )
+    found = [terms]
+    for event in transitions[1:]:
+        terms = replace(_after(terms, event), since=event.at, index=event.index)
+        found.append(terms)
+    return found
+
+
+def _after(terms: Terms, event: Event) -> Terms:
+    facts = event.facts
+    if event.kind == "exception.approved":
+        people = terms.people | {event.by}
+        return replace(terms, people=people, approved=len(people) >= terms.needed)
+    if event.kind == "exception.amended":
+        requirements = frozenset(facts["changes"].get("requirements", terms.requirements))
+        return replace(
+            terms,
+            requirements=requirements,
+            systems=frozenset(event.scope),
+            needed=int(facts["approvals_needed"]),
+            people=frozenset(),
+            approved=False,
+        )
+    if event.kind == "exception.renewal_requested":
+        return replace(terms, renewal=Renewal(parse_time(facts["expires_at"]), int(facts["approvals_needed"])))
+    if event.kind == "exception.renewed" and terms.renewal is not None:
+        renewal = replace(terms.renewal, people=terms.renewal.people | {event.by})
+        if len(renewal.people) < renewal.needed:
+            return replace(terms, renewal=renewal)
+        return replace(terms, expires_at=renewal.expires_at, renewal=None)
+    if event.kind == "exception.renewal_refused":
+        return replace(terms, renewal=None)
+    return replace(terms, approved=terms.approved and event.kind not in CLOSING)
 
 
 def lives(events: Iterable[Event]) -> Iterator[Life]:
@@ -112,4 +198,4 @@ def lives(events: Iterable[Event]) -> Iterator[Life]:
 
 
 def waivers(found: Sequence[Life]) -> list[Waiver]:
-    return [waiver for life in found if (waiver := life.waiver()) is not None]
+    return [waiver for life in found for waiver in life.waivers()]

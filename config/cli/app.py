@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from config.cli import environment, output
-from config.cli.commands import access, exceptions, packs, records, releases, verify
+from config.cli.commands import access, exceptions, gate, packs, records, releases, verify
 from config.cli.errors import CommandError, ExitCode
 
 _USAGE_OF_TYPER = 2
@@ -25,7 +25,7 @@ app.command()(access.login)
 app.command()(records.attest)
 app.command()(records.upload)
 app.command()(releases.approve)
-app.command()(releases.gate)
+app.command()(gate.gate)
 app.command()(verify.verify)
 app.add_typer(releases.app, name="release")
 app.add_typer(exceptions.app, name="exceptions")

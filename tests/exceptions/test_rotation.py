@@ -2,10 +2,10 @@
 
 import pytest
 
-from evidence import keys, rotation
+from evidence import composing, keys, rotation
 from evidence.ledger import Draft, Placed, append, reader
 from evidence.tlog.dsse import parse_envelope
-from exceptions import records, risks
+from exceptions import risks
 from tests.cast import Cast
 from tests.exceptions.conftest import actor
 
@@ -20,7 +20,7 @@ def test_it_names_the_key_that_signed_though_another_begins_meanwhile(
         rotation.begin("record")
         return append(draft)
 
-    monkeypatch.setattr(records, "append", rotate_first)
+    monkeypatch.setattr(composing, "append", rotate_first)
     entry = risks.RiskEntry(title="Old TLS", likelihood=1, impact=1, owner=cast.alice.email)
     placed = risks.add_risk(actor=actor(cast.alice), entry=entry)
     (signature,) = parse_envelope(placed.envelope).signatures

@@ -1,4 +1,4 @@
-"""`release …`, `approve` and `gate`."""
+"""`release …` and `approve`."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from config.cli import environment, output
 from config.cli.api import Api, segment
-from config.cli.errors import CommandError, ExitCode, usage
+from config.cli.errors import usage
 from config.cli.receipts import finish
 
 app = typer.Typer(no_args_is_help=True, help="Open releases and look at them.")
@@ -99,24 +99,6 @@ def approve(
     request = {"role": role, "decision": decision, "comment": comment, "manifest_digest": digest}
     answer = api.post(f"releases/{segment(release)}/approvals", request)
     finish(api, answer, f"{decision.capitalize()} as {role}: manifest {digest}.", as_json=as_json)
-
-
-def gate(
-    release: Release,
-    environment_: Annotated[str, typer.Option("--environment", help="staging or production.")],
-    as_json: Json = False,
-) -> None:
-    """Ask whether a release may go; exit code 1 when it may not."""
-    answer = Api.current().get(f"releases/{segment(release)}/gate", {"environment": environment_})
-    if not isinstance(answer.get("passed"), bool):
-        raise CommandError("The gate's answer names no verdict", code=ExitCode.SERVER)
-    if as_json:
-        output.data(answer)
-    else:
-        output.table(answer.get("requirements") or [], ["name", "state", "detail"], empty="No requirements.")
-        output.line("The gate is green." if answer["passed"] else "The gate is red.", "bold")
-    if not answer["passed"]:
-        raise typer.Exit(ExitCode.NO)
 
 
 def _dashboard(text: str) -> dict[str, str]:

@@ -131,24 +131,3 @@ def test_it_passes_on_that_the_author_may_not_approve(logged_in: Service, prooft
     outcome = prooftrail("approve", RELEASE, "--role", "qa", "--comment", "x", "--manifest-digest", DIGEST)
     assert outcome.code == 3
     assert "author_cannot_approve" in outcome.err
-
-
-@pytest.mark.parametrize(("passed", "code", "text"), [(True, 0, "green"), (False, 1, "red")])
-def test_it_answers_with_the_gate(
-    logged_in: Service, prooftrail: Prooftrail, passed: bool, code: int, text: str
-) -> None:
-    requirements = [{"name": "ci", "state": "met", "detail": "4 suites"}, {"name": "qa", "state": "waived"}]
-    verdict = {"passed": passed, "requirements": requirements}
-    logged_in.on(f"GET {BASE}/gate", Reply(verdict))
-    outcome = prooftrail("gate", RELEASE, "--environment", "production")
-    assert outcome.code == code
-    assert f"The gate is {text}." in outcome.out
-    assert logged_in.seen[0].query == {"environment": ["production"]}
-    outcome = prooftrail("gate", RELEASE, "--environment", "production", "--json")
-    assert (outcome.code, json.loads(outcome.out)) == (code, verdict)
-
-
-@pytest.mark.parametrize("verdict", [{}, {"passed": None}, {"passed": "true"}, {"passed": 1}, [], None])
-def test_it_takes_no_other_answer_for_a_verdict(logged_in: Service, prooftrail: Prooftrail, verdict: object) -> None:
-    logged_in.on(f"GET {BASE}/gate", Reply(verdict))
-    assert prooftrail("gate", RELEASE, "--environment", "production").code == 2

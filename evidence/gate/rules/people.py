@@ -1,0 +1,152 @@
+"""Rules about what people decide: the checklist and approvals (R1.2, R1.4, R1.5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evidence.gate.facts import Event, Facts, counted, deploy_time, in_words, is_about, short, shown
+from evidence.gate.findings import NOT_APPLICABLE, Finding, late, met, stale, unmet
+from evidence.gate.rules import Nothing, no_manifest, rule
+
+
+@dataclass(frozen=True)
+class Role:
+    role: str
+
+
+@rule("approved", Role, before_deploy=True)
+def approved(facts: Facts, parameters: Role) -> Finding:
+    """Somebody approved this very manifest in the role, and nobody's standing decision in it is against."""
+    if facts.manifest is None:
+        return no_manifest()
+    decisions = [event for event in facts.own("approval") if event.facts.get("role") == parameters.role]
+    standing = _standing([event for event in decisions if event.digest == facts.digest])
+    against = [event for event in standing if event.outcome == "rejected"]
+    if against:
+        return unmet(f"rejected {shown(against[-1].at)}", against, by=against[-1].by)
+    for_it = [event for event in standing if event.outcome == "approved"]
+    if for_it:
+        return met(f"approved {shown(for_it[-1].at)}", for_it[-1:], by=for_it[-1].by, digest=facts.digest)
+    before = [event for event in _standing(decisions) if event.outcome == "approved"]
+    if before:
+        detail = f"approved {short(before[-1].digest)}, the manifest is {short(facts.digest)}"
+        return stale(detail, [before[-1], facts.manifest], by=before[-1].by, digest=before[-1].digest)
+    return unmet(f"no approval of {short(facts.digest)} by {parameters.role}")
+
+
+def _standing(decisions: list[Event]) -> list[Event]:
+    """The newest decision of each person about each manifest, in the order of the ledger; withdrawn ones left out."""
+    newest = {(event.by, event.digest): event for event in decisions}
+    return sorted((e for e in newest.values() if e.outcome != "withdrawn"), key=lambda event: event.index)
+
+
+@rule("deploys-approved")
+def deploys_approved(facts: Facts, _: Nothing) -> Finding:
+    """Each deploy to production was of the newest manifest then, and every role had approved that before.
+
+    Approvals given afterwards make it late, and it stays late: an emergency deploy is never green.
+    """
+    deploys = facts.deploys("production")
+    if not deploys:
+        return Finding(NOT_APPLICABLE, "nothing was deployed to production yet")
+    for deploy in deploys:
+        manifests = [event for event in facts.own("deploy.manifest") if event.index < deploy.index]
+        if not manifests or manifests[-1].digest != deploy.digest:
+            wanted = f"the manifest was {short(manifests[-1].digest)}" if manifests else "there was no manifest"
+            return unmet(f"{_named(deploy)} deployed {short(deploy.digest)}, {wanted}", [deploy, *manifests[-1:]])
+    findings = [finding for deploy in deploys if (finding := _unapproved(facts, deploy)) is not None]
+    if findings:
+        return next((finding for finding in findings if finding.state == "unmet"), findings[0])
+    return met(f"{counted(len(deploys), 'deploy')}, approved before", deploys)
+
+
+def _unapproved(facts: Facts, deploy: Event) -> Finding | None:
+    """What a deploy lacked, or None. What an exception in force at the deploy excused is not asked of it."""
+    started = deploy_time(deploy)
+    needed = [role for role in facts.roles if role not in facts.excused.get(deploy.index, ())]
+    roles = [role for role in needed if not _approved_by(facts, deploy, role, until=started)]
+    if not roles:
+        return None
+    after = {role: _approved_by(facts, deploy, role) for role in roles}
+    lacking = [role for role, event in after.items() if event is None]
+    if lacking:
+        return unmet(f"{_named(deploy)} went without approval by {', '.join(lacking)}", [deploy], roles=roles)
+    events = [event for event in after.values() if event is not None]
+    last = max(event.at for event in events)
+    detail = f"{_named(deploy)} was approved by {', '.join(roles)} {in_words(last - started)} after it started"
+    return late(detail, [deploy, *events], happened=last, due=started, roles=roles)
+
+
+def _approved_by(facts: Facts, deploy: Event, role: str, until: datetime | None = None) -> Event | None:
+    decisions = [
+        event
+        for event in facts.own("approval")
+        if event.facts.get("role") == role and event.digest == deploy.digest and (until is None or event.at < until)
+    ]
+    standing = _standing(decisions)
+    if any(event.outcome == "rejected" for event in standing):
+        return None
+    return standing[-1] if standing else None
+
+
+def _named(deploy: Event) -> str:
+    return f"deploy #{deploy.index} of {shown(deploy_time(deploy))}"
+
+
+@rule("checklist-complete")
+def checklist_complete(facts: Facts, _: Nothing) -> Finding:
+    """Every item is done with evidence, or not done with a reason, or answered by a record that the checklist names."""
+    given = _answers(facts)
+    wanted = [item for section in facts.checklist for item in section.get("items", [])]
+    if not wanted and not given:
+        return unmet("there is no checklist of this release")
+    behind = {event.index: event for event, _ in given.values()}
+    open_items = []
+    for item in wanted or [{"title": answer["title"]} for _, answer in given.values()]:
+        keys = [str(item[name]).casefold() for name in ("id", "title") if name in item]
+        answers = sorted((given[key] for key in keys if key in given), key=lambda pair: pair[0].index)
+        record = _meeting(facts, item.get("met_by"))
+        if answers and _is_answered(answers[-1][1]):
+            continue
+        if record is None:
+            open_items.append(str(item["title"]))
+        else:
+            behind[record.index] = record
+    if open_items:
+        detail = f"{len(open_items)} open: {', '.join(open_items[:5])}" + (" …" if len(open_items) > 5 else "")
+        return unmet(detail, behind.values(), open=open_items[:200])
+    return met(counted(len(wanted) or len(given), "item"), behind.values())
+
+
+def _answers(facts: Facts) -> dict[str, tuple[Event, Mapping[str, Any]]]:
+    """The newest answer to each item, by its id or else its title."""
+    found: dict[str, tuple[Event, Mapping[str, Any]]] = {}
+    for event in facts.own("release.checklist"):
+        for section in event.facts.get("sections") or []:
+            for answer in section.get("items") or []:
+                found[str(answer.get("id") or answer["title"]).casefold()] = (event, answer)
+    return found
+
+
+def _is_answered(answer: Mapping[str, Any]) -> bool:
+    said = answer.get("evidence") if answer.get("done") else answer.get("reason")
+    return bool(str(said or "").strip())
+
+
+def _meeting(facts: Facts, wanted: Mapping[str, Any] | None) -> Event | None:
+    """The newest record of that kind for this build, if it is as wanted: a later failure opens the item again."""
+    if not wanted:
+        return None
+    named = wanted.get("facts", {}).items()
+    found = [
+        event
+        for event in facts.own(wanted["kind"])
+        if all(event.facts.get(name) == value for name, value in named)
+        and (event.digest is None or (facts.manifest is not None and is_about(event, facts.manifest)))
+    ]
+    last = found[-1] if found else None
+    if last is None or last.outcome != wanted.get("outcome", last.outcome):
+        return None
+    enough = wanted.get("at_least", {}).items()
+    return last if all(isinstance(v := last.facts.get(n), int | float) and v >= least for n, least in enough) else None
