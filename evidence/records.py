@@ -15,8 +15,9 @@ from config.errors import (
     TooLargeError,
     UnavailableError,
 )
-from evidence import artifacts, authority, kinds
+from evidence import artifacts, authority, clearance, kinds
 from evidence.authority import Facts
+from evidence.clearance import Clearance
 from evidence.kinds import Kind
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
 from evidence.ledger.draft import FactsChangedError, Outcome, Remembered
@@ -97,8 +98,9 @@ def plain_draft(
         _may_post(principal, incoming.kind)
     place = _place(incoming, principal, facts)
     subjects = incoming.subjects or _default_subjects(incoming)
+    cleared = _cleared({"body": incoming.body, "subject": subjects}, incoming.kind, place, actor)
     files, remembered = _files(incoming, _digests(subjects), place.systems, facts, valid_until)
-    return service_draft(
+    draft = service_draft(
         incoming.kind.name,
         incoming.body,
         actor=actor,
@@ -107,9 +109,18 @@ def plain_draft(
         occurred=incoming.occurred,
         subjects=subjects,
         idempotency=idempotency,
-        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
+        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, incoming.kind),
         remembered=remembered,
+    )
+    draft.verification = {**draft.verification, **cleared.verification}
+    return draft
+
+
+def _cleared(said: Mapping[str, Any] | bytes, kind: Kind, place: "_Place", actor: Actor) -> Clearance:
+    """Before anything is stored, or quoted in another refusal. Raises InvalidError ``secret_found``."""
+    return clearance.clear(
+        said, kind=kind.name, systems=place.systems, release=place.release, principal=actor.principal
     )
 
 
@@ -156,7 +167,6 @@ def signed_draft(
     kind = kinds.load().for_predicate(statement.predicate_type)
     _may_post(principal, kind)
     key = _verified_key(envelope, principal, facts)
-    kind.validate(statement.predicate, statement.predicate_type)
     incoming = Incoming(
         kind=kind,
         body=statement.predicate,
@@ -166,6 +176,8 @@ def signed_draft(
         occurred=parse_time(occurred_at, "occurred_at") if occurred_at is not None else None,
     )
     place = _place(incoming, principal, facts)
+    cleared = _cleared(envelope.payload, kind, place, actor)
+    kind.validate(statement.predicate, statement.predicate_type)
     files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, valid_until)
     return Draft(
         kind=kind,
@@ -177,9 +189,9 @@ def signed_draft(
         envelope=data,
         signed_by="pipeline",
         key=key.key_id,
-        verification=_verification(statement, kind),
+        verification={**_verification(statement, kind), **cleared.verification},
         idempotency=idempotency,
-        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
+        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, kind),
         remembered=remembered,
     )

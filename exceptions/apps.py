@@ -6,5 +6,9 @@ class ExceptionsConfig(AppConfig):
     verbose_name = "Exceptions"
 
     def ready(self) -> None:
-        """Fill the registries: what this app's records change."""
+        """Fill the registries: what this app's records change, and what exceptions waive."""
+        from evidence.waivers import register
         from exceptions import projections  # noqa: F401  (importing registers)
+        from exceptions.waivers import waivers
+
+        register(waivers)
