@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "evidence.api.ratelimit.RateLimitHeaders",
+    "evidence.api.dryrun.NoDryRun",
 ]
 
 ROOT_URLCONF = "config.urls"

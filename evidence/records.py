@@ -133,7 +133,7 @@ def _files(
     """
     wants_files = incoming.kind.needs_artifact or incoming.kind.name == "deploy.manifest"
     if facts.epoch is None or wants_files:
-        found = artifacts.check_subjects(incoming.kind, digests, incoming.body, systems)
+        found = artifacts.check_subjects(incoming.kind, digests, incoming.body, systems, facts.to_come)
         unasked: tuple[tuple[str, str], ...] = ()
     else:
         found, unasked = [], tuple((system, digest) for system in systems for digest in digests)

@@ -3,14 +3,19 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import rich.progress
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 _WIDE = 250
+#: Seconds that something takes before its progress is shown.
+_SHOWN_AFTER = 1.0
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -51,6 +56,46 @@ def data(value: Any) -> None:
 def raw(content: bytes) -> None:
     """Bytes exactly as the server sent them."""
     sys.stdout.write(content.decode() + "\n")
+
+
+class Progress:
+    """How much is done of something that may take long. Nothing is drawn for what is over within a second."""
+
+    def __init__(self, bar: rich.progress.Progress, task: rich.progress.TaskID, total: int) -> None:
+        self._bar, self._task, self._total = bar, task, total
+        self._shown_from = time.monotonic() + _SHOWN_AFTER
+        self._started = False
+        self.done = 0
+
+    def advance(self, by: int) -> None:
+        self.at(self.done + by)
+
+    def at(self, done: int) -> bool:
+        """True if that is further than before."""
+        further, self.done = done > self.done, min(done, self._total)
+        if not self._started and time.monotonic() > self._shown_from:
+            self._started = True
+            self._bar.start()
+        self._bar.update(self._task, completed=self.done)
+        return further
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Progress]:
+    """A bar on standard error while the block runs; in a log, one line at its end."""
+    console = _console(stderr=True)
+    columns = (
+        rich.progress.TextColumn("{task.description}", markup=False),
+        rich.progress.BarColumn(),
+        rich.progress.DownloadColumn(),
+        rich.progress.TransferSpeedColumn(),
+        rich.progress.TimeRemainingColumn(),
+    )
+    bar = rich.progress.Progress(*columns, console=console, transient=console.is_terminal)
+    try:
+        yield Progress(bar, bar.add_task(plain(what), total=total), total)
+    finally:
+        bar.stop()
 
 
 def fields(value: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -20,6 +20,7 @@ from evidence import records
 from evidence.api import actors
 from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
+from evidence.api.dryrun import as_if_meant, dry_run
 from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
 from evidence.authority import Facts
@@ -27,6 +28,7 @@ from evidence.kinds import load as load_kinds
 from evidence.ledger import Draft, Idempotency, reader
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
+from evidence.rehearsal import rehearse
 from evidence.tlog import b64
 from evidence.tlog.errors import TlogError
 from evidence.tlog.leaf import format_time
@@ -58,6 +60,9 @@ def _post(request: HttpRequest) -> HttpResponse:
     if text is None:
         raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
     body = raw_body(request)
+    if dry_run(request):
+        as_if_meant(request)
+        return JsonResponse(rehearse(lambda facts: _draft(request, text, body, facts)))
     placed = records.record(lambda facts: _draft(request, text, body, facts), large=len(body) > LARGE)
     headers = {"Location": f"/api/v1/records/{placed.index}"}
     if placed.replayed:
