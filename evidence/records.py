@@ -15,7 +15,7 @@ from config.errors import (
     TooLargeError,
     UnavailableError,
 )
-from evidence import artifacts, authority, clearance, kinds
+from evidence import artifacts, authority, clearance, kinds, repeats
 from evidence.authority import Facts
 from evidence.clearance import Clearance
 from evidence.kinds import Kind
@@ -48,12 +48,25 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
     The appender prepares (`evidence/ledger/appender.py`), unless the record is `large` and would keep others waiting.
     Raises what refused it.
     """
+    drafts: list[Draft] = []
+    try:
+        placed = _recorded(prepare, drafts, large=large)
+    except ProoftrailError as refused:
+        repeats.refused(drafts[-1] if drafts else None, refused)
+        raise
+    repeats.answered(placed)
+    return placed
+
+
+def _recorded(prepare: Callable[[Facts], Draft], drafts: list[Draft], *, large: bool) -> Placed:
+    """`drafts` gets each that was made."""
     used = authority.remembered()
 
     def make() -> list[Draft]:
         nonlocal used
         used = authority.remembered()
-        return [prepare(used)]
+        drafts.append(prepare(used))
+        return drafts[-1:]
 
     try:
         return _settled(appender.append_all(make()) if large else appender.write(make))
@@ -62,7 +75,8 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
     except ProoftrailError as refused:
         if not hangs_on_facts(refused) or authority.epoch_now() == used.epoch:
             raise
-    return append(prepare(Facts()))
+    drafts.append(prepare(Facts()))
+    return append(drafts[-1])
 
 
 def _settled(outcomes: list[Outcome]) -> Placed:

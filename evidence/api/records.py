@@ -16,7 +16,7 @@ from config.api import problem
 from config.api.pagination import CursorPagination
 from config.api.times import parse_time
 from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError
-from evidence import records
+from evidence import records, repeats
 from evidence.api import actors
 from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
@@ -198,6 +198,7 @@ class RecordDetail(APIView):
         record = visible_record(request, index)
         stored = reader.get(index)
         found = row(record, display_names([record.principal])) | {"leaf": b64.encode(stored.leaf_bytes)}
+        found |= {"repeats": repeats.of(index)}
         if stored.envelope is None or stored.context is None or stored.salt is None:
             return Response(found | {"disposed": True})
         payload = Payload.objects.only("retain_until", "retention_class").get(pk=index)

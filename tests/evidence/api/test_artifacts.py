@@ -233,7 +233,7 @@ def test_it_takes_a_large_file_in_parts_and_goes_on_after_an_interruption(api, s
     with no_delivery():
         answer = api.post(f"artifacts/{sha(data)}/confirm", {})
     assert (answer.status_code, answer.json()["artifact"]["state"]) == (202, "checking")
-    told = []
+    told: list[int] = []
     with told_progress(told):
         tasks.check_artifact(Artifact.objects.get().pk)
     found = api.get(f"artifacts/{sha(data)}").json()["artifact"]
