@@ -205,7 +205,7 @@ RATE_LIMITS = {
     "writes": env.list("RATE_LIMIT_WRITES", cast=float, default=[1000, 2000]),
     "batches": env.list("RATE_LIMIT_BATCHES", cast=float, default=[2, 20]),
     "calls": env.list("RATE_LIMIT_CALLS", cast=float, default=[100, 500]),
-    "anonymous": env.list("RATE_LIMIT_ANONYMOUS", cast=float, default=[20, 100]),
+    "anonymous": env.list("RATE_LIMIT_ANONYMOUS", cast=float, default=[100, 2000]),
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 
