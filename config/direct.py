@@ -1,54 +1,139 @@
 """The short way for machines that write one record after the other."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+import functools
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from io import BytesIO
 from typing import Any
 
+from a2wsgi import WSGIMiddleware
+from a2wsgi.wsgi import build_environ
+from django.conf import settings
 from django.core.handlers.exception import response_for_exception
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connection
-from django.http import HttpResponse
+from django.http.request import split_domain_port, validate_host
 
+from config.api import problem
+from config.errors import ProoftrailError
+from evidence.api import posting
+from evidence.api.admission import write_admitted
+from evidence.ledger import loop
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: Status, headers, body.
+Answer = tuple[int, dict[str, str], bytes]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 PATH = "/api/v1/records"
+#: Threads of one process for Django, and how many of them writes may hold: reading goes on meanwhile.
+THREADS, WRITING = 32, 28
 #: What the middleware for browsers would add to an answer.
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
 
 
 class DirectWrites:
-    """A WSGI application that takes ``POST records`` straight to its view and leaves the rest to Django's own.
+    """An ASGI application that takes ``POST records`` straight to the ledger's writer on the event loop, and leaves the
+    rest to Django in threads.
 
-    The view looks at the bearer token and nothing else. Sessions, CSRF, messages, static files and redirects are for
-    browsers; passing through them and Django's signals took a third of a write's time (docs/performance.md). The host
-    name is checked here as it is there, and an error is answered as there.
+    A write looks at the bearer token and nothing else. Sessions, CSRF, messages, static files and redirects are for
+    browsers; passing through them and Django's signals took a third of a write's time, and its thread another
+    (docs/performance.md). The host name is checked here as it is there, and an error is answered as there.
     """
 
     def __init__(self, application: Application) -> None:
-        from evidence.api.records import collection  # when the applications are loaded
+        self._django = WSGIMiddleware(application, workers=THREADS)  # type: ignore[arg-type]  # its own words for the same
+        self._writing = asyncio.Semaphore(WRITING)
 
-        self._application = application
-        self._view = collection
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == PATH:
+            await self._write(scope, receive, send)
+            return
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "POST" or environ["PATH_INFO"] != PATH:
-            return self._application(environ, start_response)
-        response = self._respond(WSGIRequest(environ))
-        headers = {**response.headers, **HEADERS, "Content-Length": str(len(response.content))}
-        start_response(f"{response.status_code} {response.reason_phrase}", list(headers.items()))
-        return [response.content]
+        async def received() -> MutableMapping[str, Any]:
+            return await receive()  # a coroutine, as a2wsgi wants it; Granian's own is another awaitable
 
-    def _respond(self, request: WSGIRequest) -> HttpResponse:
+        await self._django(scope, received, send)  # type: ignore[arg-type]  # as above
+
+    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            request.get_host()
-            return self._view(request)
-        except Exception as error:
-            response: HttpResponse = response_for_exception(request, error)
-            return response
-        finally:
-            if connection.connection is not None:
-                connection.close()
+            with write_admitted():
+                answer = await self._answer(scope, await _body(receive))
+        except ProoftrailError as refused:
+            answer = _problem(refused)
+        await _send(*answer, send)
+
+    async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        try:
+            return posting.receipt(await posting.write_from_memory(_sent(scope, body)))
+        except loop.TheLongWay:
+            async with self._writing:
+                running = asyncio.get_running_loop()
+                return await running.run_in_executor(self._django.executor, _in_thread, scope, body)
+
+
+def _in_thread(scope: Scope, body: bytes) -> Answer:
+    """As Django's own handler would call the view."""
+    environ = build_environ(scope, BytesIO(body))  # type: ignore[arg-type]  # all that Django reads of it is read()
+    request = WSGIRequest({**environ, "CONTENT_LENGTH": str(len(body))})
+    try:
+        request.get_host()
+        response = posting.answer(request)
+    except Exception as error:
+        response = response_for_exception(request, error)
+    finally:
+        if connection.connection is not None:
+            connection.close()
+    return response.status_code, dict(response.headers), response.content
+
+
+def _sent(scope: Scope, body: bytes) -> posting.Sent:
+    """Raises TheLongWay for what Django would look at twice: an unknown host, a header that comes twice."""
+    headers = dict(scope["headers"])
+    if len(headers) != len(scope["headers"]) or not _is_ours(headers.get(b"host", b"")):
+        raise loop.TheLongWay
+    key = headers.get(b"idempotency-key")
+    return posting.Sent(
+        authorization=headers.get(b"authorization", b"").decode("latin-1"),
+        media_type=headers.get(b"content-type", b"").decode("latin-1"),
+        key=key.decode("latin-1") if key is not None else None,
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        body=body,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _is_ours(host: bytes) -> bool:
+    domain, _ = split_domain_port(host.decode("latin-1"))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The request's body, or as much of it as shows that it is too large."""
+    body, more = b"", True
+    while more and len(body) <= settings.MAX_BODY_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _problem(refused: ProoftrailError) -> Answer:
+    status, document, headers = problem.describe(refused)
+    return status, {"Content-Type": problem.MEDIA_TYPE, **headers}, json.dumps(document).encode()
+
+
+async def _send(status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
+    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    lines += [*_HEADERS, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})

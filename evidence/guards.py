@@ -16,7 +16,8 @@ from django.db.migrations.loader import MigrationLoader
 _FUNCTION = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?FUNCTION\s+public\.(\w+)\s*\((.*?)\bAS\s+\$(\w*)\$(.*?)\$\3\$", re.DOTALL
 )
-_SEARCH_PATH = re.compile(r"SET\s+search_path\s*=\s*([\w, ]+?)\s*$", re.MULTILINE)
+_DROPPED = re.compile(r"^DROP\s+FUNCTION\s+public\.(\w+)", re.MULTILINE)
+_SEARCH_PATH = re.compile(r"SET\s+search_path\s*=\s*([\w, ]+?)\s*(?:SET\s.*)?$", re.MULTILINE)
 _TRIGGER = re.compile(
     r"TRIGGER\s+(\w+)\s+(BEFORE|AFTER|INSTEAD OF)\s+(.+?)\s+ON\s.+?FOR\s+EACH\s+(ROW|STATEMENT)\s+(.*?)"
     r"EXECUTE\s+FUNCTION\s+(?:public\.)?(\w+)",
@@ -52,12 +53,14 @@ class Trigger:
 
 @functools.cache
 def functions() -> dict[str, Function]:
-    """By name; of one that a later migration replaces, the last."""
-    found = {}
+    """By name; of one that a later migration replaces, the last; none that one has dropped."""
+    found: dict[str, Function] = {}
     for text in _sql():
         for name, head, _, body in _FUNCTION.findall(text):
             path = _SEARCH_PATH.search(head.replace(" AS", "").rstrip())
             found[name] = Function(body, "SECURITY DEFINER" in head, path.group(1) if path else None)
+        for name in _DROPPED.findall(text):
+            found.pop(name, None)
     return found
 
 

@@ -152,36 +152,38 @@ def in_force(purpose: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _RecordKey:
-    key: Ed25519PrivateKey
+class RecordSigner:
+    """A record key and its id. They come together: who asks again for the other may be told of a successor."""
+
     id: str
+    key: Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class _Found:
+    signer: RecordSigner
     #: What it was found for; another file, origin of settings or moment asks again.
     place: tuple[str, str | None]
     until: float
 
 
-_record: _RecordKey | None = None
+_record: _Found | None = None
 
 
-def record_key() -> Ed25519PrivateKey:
-    """The newest record key in force: what arrives unsigned is signed with it."""
-    return _record_key().key
+def record_signer() -> RecordSigner:
+    """The newest record key in force: what arrives unsigned is signed with it.
 
-
-def record_key_id() -> str:
-    return _record_key().id
-
-
-def _record_key() -> _RecordKey:
+    Any call may answer with another key than the last: what is signed and what names the key take one answer.
+    """
     global _record
     if (standing_in := _standing_in.get(RECORD)) is not None:
-        return _RecordKey(standing_in.key, key_id(RECORD, standing_in.key), ("", None), 0.0)
+        return RecordSigner(key_id(RECORD, standing_in.key), standing_in.key)
     found, place = _record, (settings.RECORD_KEY_FILE, os.environ.get("RECORD_KEY"))
     if found is None or found.place != place or time.monotonic() > found.until:
         newest = in_force(RECORD)[-1:] or tuple(private_keys(RECORD))[:1]
-        key = private_key(RECORD, newest[0])
-        found = _record = _RecordKey(key, newest[0], place, time.monotonic() + FRESH)
-    return found
+        signer = RecordSigner(newest[0], private_key(RECORD, newest[0]))
+        found = _record = _Found(signer, place, time.monotonic() + FRESH)
+    return found.signer
 
 
 def may_sign_records(wanted: str, standing: Collection[str]) -> bool:

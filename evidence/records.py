@@ -69,7 +69,7 @@ def _recorded(prepare: Callable[[Facts], Draft], drafts: list[Draft], *, large: 
         return drafts[-1:]
 
     try:
-        return _settled(appender.append_all(make()) if large else appender.write(make))
+        return _settled(appender.append_all(make()) if large else appender.start(make)())
     except FactsChangedError:
         pass
     except ProoftrailError as refused:

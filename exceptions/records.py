@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from evidence import retention
-from evidence.keys import record_key_id
+from evidence.keys import RecordSigner, record_signer
 from evidence.kinds import load as load_kinds
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, service_draft
 from evidence.models import Payload, Record
@@ -35,10 +35,11 @@ def append_composed(
     `compose(at)` raises a ProoftrailError to refuse. Numbers are gap-free because they are drawn there.
     """
     composed: list[Composed] = []
+    signer = record_signer()  # of the draft that is judged and of what it comes to say
 
     def admit(at: datetime) -> None:
         composed[:] = [compose(at)]
-        settled = service_draft(kind, composed[0].body, actor=actor, systems=composed[0].systems)
+        settled = service_draft(kind, composed[0].body, actor=actor, systems=composed[0].systems, signer=signer)
         draft.scope, draft.statement, draft.envelope = settled.scope, settled.statement, settled.envelope
         draft.verification = settled.verification
         vars(draft).pop("sealed", None)  # what was sealed before, or by an attempt that failed, says something else
@@ -47,12 +48,12 @@ def append_composed(
         if apply is not None:
             apply(index, at, composed[0])
 
-    draft = _empty(kind, actor, idempotency)
+    draft = _empty(kind, actor, idempotency, signer)
     draft.admit, draft.apply = admit, applied
     return append(draft)
 
 
-def _empty(name: str, actor: Actor, idempotency: Idempotency | None) -> Draft:
+def _empty(name: str, actor: Actor, idempotency: Idempotency | None, signer: RecordSigner) -> Draft:
     """A draft that says nothing yet; `admit` fills it or refuses."""
     kind = load_kinds().named(name)
     nothing = build_statement(
@@ -67,7 +68,7 @@ def _empty(name: str, actor: Actor, idempotency: Idempotency | None) -> Draft:
         statement=parse_statement(nothing),
         envelope=b"",
         signed_by="service",
-        key=record_key_id(),
+        key=signer.id,
         verification={},
         idempotency=idempotency,
     )

@@ -4,6 +4,7 @@
   connects as its runtime role. ``db`` is the same. Its value is a `Clone`: ``ledger.owner_url``,
   ``ledger.superuser()`` (a psycopg connection for tampering), ``ledger.environment`` (for a subprocess).
 - ``superuser``, ``owner``: autocommit psycopg connections to that database under those roles.
+- ``own_key_files``: the signing keys in files of the test's own, which it may change.
 - ``s3``: a boto3 client that may do everything; ``settings.S3_*`` point at its bucket (Object Lock on),
   ``settings.S3_BUCKET``, with the service's own narrow credentials.
 - ``anchors``: the same client; ``settings.S3_ANCHOR_*`` point at a folder of the test's own in the bucket of anchors.
@@ -11,6 +12,7 @@
 - ``mailbox``: the folder where the test's mails are written, one ``.eml`` each.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +84,20 @@ def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) 
             connection.execute(f"DROP DATABASE {clone.name} WITH (FORCE)")
 
 
+@pytest.fixture
+def own_key_files(ledger: Clone, settings: Settings, tmp_path: Path) -> None:
+    for name in ("LOG_KEY_FILE", "RECORD_KEY_FILE"):
+        copy = tmp_path / f"{name.lower()}.pem"
+        shutil.copy(getattr(settings, name), copy)
+        setattr(settings, name, str(copy))
+
+
 def _stop_appender() -> None:
     from evidence import authority
-    from evidence.ledger import appender, head
+    from evidence.ledger import appender, head, loop
 
     appender.stop()
+    loop.stop()
     authority.forget()
     head.forget()  # the next test's log starts over
 

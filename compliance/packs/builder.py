@@ -20,7 +20,7 @@ from compliance.packs.findings import Findings
 from compliance.packs.names import Names
 from compliance.packs.plan import Order, Plan, Progress
 from evidence import kinds
-from evidence.keys import record_key, record_key_id
+from evidence.keys import RecordSigner
 from evidence.ledger import reader
 from evidence.models import Record
 from evidence.tlog import b64
@@ -51,12 +51,12 @@ def build(order: Order, out: IO[bytes], *, progress: Progress) -> Built:
         progress(85, "Judging controls")
         counts = findings.write(bag)
         _write_log(planned, bag)
-        bag.add(layout.KEYS, contents.to_json(contents.keys(planned, record_key_id())))
+        bag.add(layout.KEYS, contents.to_json(contents.keys(planned)))
         predicate = _predicate(planned, findings.names)
         bag.add(layout.IPE, contents.to_json(_ipe(planned, predicate, counts, findings.names)))
         bag.add(layout.INDEX, page.render(planned, predicate, counts, findings))
         progress(94, "Signing the manifest")
-        manifest = bag.close(_info(planned), lambda digest: _sign(predicate, digest))
+        manifest = bag.close(_info(planned), lambda digest: _sign(predicate, digest, planned.signer))
         return Built(f"sha256:{manifest}", planned.count())
 
 
@@ -99,10 +99,10 @@ def _predicate(planned: Plan, names: Names) -> dict[str, Any]:
     }
 
 
-def _sign(predicate: dict[str, Any], manifest: str) -> bytes:
+def _sign(predicate: dict[str, Any], manifest: str, signer: RecordSigner) -> bytes:
     subject = Subject("manifest-sha256.txt", {"sha256": manifest})
     payload = build_statement(subjects=[subject], predicate_type=layout.PREDICATE_TYPE, predicate=predicate)
-    return sign_envelope(payload, record_key())
+    return sign_envelope(payload, signer.key)
 
 
 def _ipe(planned: Plan, predicate: dict[str, Any], counts: dict[str, Any], names: Names) -> dict[str, Any]:

@@ -112,12 +112,12 @@ def _object(key: str, version: str, name: str) -> Iterator[bytes]:
 # -- keys ------------------------------------------------------------------------------------------------------------
 
 
-def keys(plan: Plan, signer: str) -> Mapping[str, Any]:
-    """Public keys of every signature in the pack, `signer` (the pack's own) among them, and the log's as it lists them.
+def keys(plan: Plan) -> Mapping[str, Any]:
+    """Public keys of every signature in the pack, the pack's own among them, and the log's as it lists them.
 
     Of the log's keys a verifier believes only what leads on from one that it trusts (`evidence.tlog.keyring`).
     """
-    wanted = set(plan.db.execute("SELECT purpose, id FROM signing_key")) | {("service", signer)}
+    wanted = set(plan.db.execute("SELECT purpose, id FROM signing_key")) | {("service", plan.signer.id)}
     ids = [key_id for _, key_id in wanted]
     public = dict(PipelineKey.objects.filter(key_id__in=ids).values_list("key_id", "public_key"))
     public |= dict(SigningKey.objects.filter(purpose="record", key_id__in=ids).values_list("key_id", "public_key"))

@@ -17,7 +17,7 @@ from compliance.models import Pack
 from compliance.packs import layout
 from compliance.packs.bag import BagWriter
 from config.errors import ConflictError
-from evidence.keys import record_key_id
+from evidence.keys import record_signer
 from evidence.ledger import reader
 from evidence.models import Entry, Note, Record
 from evidence.tlog.checkpoint import Checkpoint, parse_checkpoint
@@ -76,7 +76,9 @@ class Plan:
         self.first = first if first < order.size else None
         #: The bundle that holds the leaf before the first one of the period.
         self.range_start = max(first - 1, 0) // TILE * TILE
-        self.key_record = _key_record(order.size)
+        #: Signs the pack, however its key fares while that is built: what counts is the checkpoint.
+        self.signer = record_signer()
+        self.key_record = _key_record(self.signer.id, order.size)
         self.db = sqlite3.connect("")
         self.db.executescript(_TABLES)
 
@@ -119,8 +121,8 @@ def first_received(start: datetime, size: int) -> int:
     return low
 
 
-def _key_record(size: int) -> int | None:
-    begun = Record.objects.filter(kind__in=layout.KEY_KINDS, facts__key_id=record_key_id(), disposed_by=None)
+def _key_record(key_id: str, size: int) -> int | None:
+    begun = Record.objects.filter(kind__in=layout.KEY_KINDS, facts__key_id=key_id, disposed_by=None)
     found = begun.filter(facts__purpose="record").values_list("index", flat=True).first()
     if found is not None and found >= size:
         raise LedgerMovedError("The record key was changed after the pack's checkpoint.")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from config.stack.errors import StackError
@@ -30,13 +30,16 @@ def without_owner(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, "OWNER_DATABASE_URL": ""}
 
 
-def start_web(env: Mapping[str, str], *, port: int, logs: Path) -> Child:
-    """Granian. Two of its defaults are changed: a killed worker would stop the server, and 256 threads
-    would exhaust PostgreSQL."""
-    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    options += ["--respawn-failed-workers", "--blocking-threads", "32", "--workers-kill-timeout", "10", "--no-ws"]
+#: How Granian is told what it loads.
+SERVED = ("--interface", "asginl", "config.asgi:application")
+
+
+def start_web(env: Mapping[str, str], *, port: int, logs: Path, served: Sequence[str] = SERVED) -> Child:
+    """Granian. One of its defaults is changed: a killed worker would stop the server."""
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
+    options += ["--respawn-failed-workers", "--workers-kill-timeout", "10", "--no-ws"]
     web_env = {**without_owner(env), "DATABASE_POOL": "1"}
-    command = [sys.executable, "-m", "granian", *options, "config.wsgi:application"]
+    command = [sys.executable, "-m", "granian", *options, *served]
     return spawn("The web server", command, log=logs / "web.log", env=web_env, cwd=ROOT)
 
 

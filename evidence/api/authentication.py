@@ -47,12 +47,17 @@ def principal_of(token: Token) -> Principal:
 
 def bearer(request: HttpRequest) -> str | None:
     """The bearer token of a request, or None without one."""
-    scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return bearer_in(request.META.get("HTTP_AUTHORIZATION", ""))
+
+
+def bearer_in(header: str) -> str | None:
+    """The bearer token in an Authorization header, None where that is empty. Raises InvalidError ``token_invalid``."""
+    scheme, _, text = header.partition(" ")
     if not scheme:
         return None
     if scheme.lower() != "bearer" or not text.strip():
         raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="token_invalid")
-    return str(text.strip())
+    return text.strip()
 
 
 class TokenAuthentication(drf.BaseAuthentication):

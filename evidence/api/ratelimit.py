@@ -118,7 +118,7 @@ class RateLimitedError(UnavailableError):
             retry_after=verdict.reset,
             **{"violated-policies": [policy.name]},
         )
-        self.verdict = verdict
+        self.headers = verdict.headers()
 
 
 # -- what this process spends ------------------------------------------------------------------------------------------

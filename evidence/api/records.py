@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -12,96 +12,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.api import problem
 from config.api.pagination import CursorPagination
 from config.api.times import parse_time
-from config.errors import ForbiddenError, InvalidError, MissingError, ProoftrailError
-from evidence import records, repeats
-from evidence.api import actors
-from evidence.api.admission import write_admitted
-from evidence.api.authentication import bearer, principal_of, resolve_token
-from evidence.api.dryrun import as_if_meant, dry_run
-from evidence.api.parsers import parse_json, raw_body
+from config.errors import ForbiddenError, InvalidError, MissingError
+from evidence import repeats
+from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
-from evidence.authority import Facts
 from evidence.kinds import load as load_kinds
-from evidence.ledger import Draft, Idempotency, reader
+from evidence.ledger import reader
 from evidence.models import Note, Payload, Record
 from evidence.people import Principal, display_names, visible_systems
-from evidence.rehearsal import rehearse
 from evidence.tlog import b64
-from evidence.tlog.errors import TlogError
 from evidence.tlog.leaf import format_time
 from evidence.tlog.tlog_proof import format_proof
 
-DSSE = "application/vnd.dsse.envelope.v1+json"
-#: Bytes of a body from which on it is prepared by its own thread.
-LARGE = 64 * 1024
 LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
 
 
 @csrf_exempt
 def collection(request: HttpRequest) -> HttpResponse:
     """``/api/v1/records``: a plain view for POST (speed, docs/performance.md), the API's list for GET."""
-    if request.method != "POST":
-        response: HttpResponse = _LIST(request)
-        return response
-    try:
-        with write_admitted():
-            return _post(request)
-    except ProoftrailError as error:
-        return problem.respond(error)
-    except TlogError as error:
-        return problem.respond(problem.from_format(error))
-
-
-def _post(request: HttpRequest) -> HttpResponse:
-    text = bearer(request)
-    if text is None:
-        raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
-    body = raw_body(request)
-    if dry_run(request):
-        as_if_meant(request)
-        return JsonResponse(rehearse(lambda facts: _draft(request, text, body, facts)))
-    placed = records.record(lambda facts: _draft(request, text, body, facts), large=len(body) > LARGE)
-    headers = {"Location": f"/api/v1/records/{placed.index}"}
-    if placed.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    status = 200 if placed.replayed else 201
-    return HttpResponse(placed.receipt(), content_type="application/json", status=status, headers=headers)
-
-
-def _draft(request: HttpRequest, text: str, body: bytes, facts: Facts) -> Draft:
-    token = resolve_token(text, facts)
-    principal = principal_of(token)
-    if not token_has_scope(token, "records:write"):
-        raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
-    idempotency, media_type = actors.idempotency_of(request), (request.content_type or "").lower()
-    actor = actors.actor(principal, token)
-    if media_type == DSSE:
-        if idempotency is None:
-            idempotency = Idempotency.of_envelope(method="POST", path=actors.full_path(request), body=body)
-        return records.signed_draft(
-            body,
-            principal=principal,
-            actor=actor,
-            release=request.GET.get("release"),
-            system=request.GET.get("system"),
-            occurred_at=request.GET.get("occurred_at"),
-            idempotency=idempotency,
-            facts=facts,
-            valid_until=token.expires_at,
-        )
-    if media_type == "application/json":
-        return records.plain_draft(
-            parse_json(body),
-            principal=principal,
-            actor=actor,
-            idempotency=idempotency,
-            facts=facts,
-            valid_until=token.expires_at,
-        )
-    raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
+    if request.method == "POST":
+        return posting.post(request)
+    response: HttpResponse = _LIST(request)
+    return response
 
 
 def row(record: Record, names: dict[str, str]) -> dict[str, Any]:

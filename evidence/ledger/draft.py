@@ -15,7 +15,7 @@ import zstandard
 from django.conf import settings
 
 from config.errors import ProoftrailError, UnavailableError
-from evidence.keys import record_key, record_key_id
+from evidence.keys import RecordSigner, record_signer
 from evidence.kinds import Kind
 from evidence.kinds import load as load_kinds
 from evidence.models import Payload
@@ -200,10 +200,12 @@ def service_draft(
     admit: Callable[[datetime], None] | None = None,
     apply: Callable[[int, datetime], None] | None = None,
     remembered: Remembered | None = None,
+    signer: RecordSigner | None = None,
 ) -> Draft:
     """Wrap and sign `body` as the service, for the principal that sent it.
 
     `systems` are opaque ids; without `subjects` (``{name, digest: {alg: hex}}``) the subject is the predicate itself.
+    `signer` is the record key, the newest unless given.
     Raises InvalidError when the body does not follow the kind's schema, MalformedError when it is not canonical JSON.
     """
     kind = load_kinds().named(kind_name)
@@ -215,6 +217,7 @@ def service_draft(
         predicate_type=predicate_type,
         predicate=dict(body),
     )
+    signer = signer or record_signer()
     return Draft(
         kind=kind,
         actor=actor,
@@ -222,9 +225,9 @@ def service_draft(
         release=release,
         occurred=occurred,
         statement=parse_statement(payload),
-        envelope=sign_envelope(payload, record_key()),
+        envelope=sign_envelope(payload, signer.key),
         signed_by="service",
-        key=record_key_id(),
+        key=signer.id,
         verification={"schema": predicate_type, "signature": "service"},
         idempotency=idempotency,
         admit=admit,

@@ -39,38 +39,49 @@ class Start:
     files: frozenset[tuple[str, str]]
 
 
+class Question:
+    """What a batch asks, and how the answer is read."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self._keyed = [(d.actor.principal, d.idempotency.key_mac) for d in drafts if d.idempotency is not None]
+        self._files = [pair for d in drafts if d.remembered is not None for pair in d.remembered.files]
+        self._state = _state
+
+    @property
+    def call(self) -> wire.Call:
+        return "evidence_begin", (
+            self._state.epoch if self._state else None,
+            text_array(principal for principal, _ in self._keyed),
+            bytes_array(mac for _, mac in self._keyed),
+            text_array(system for system, _ in self._files),
+            text_array(digest for _, digest in self._files),
+        )
+
+    def start(self, answer: Mapping[str, Any]) -> Start:
+        """Raises UnavailableError where nothing may be written now."""
+        state = _remember(answer, self._state)
+        if state.read_only_code:
+            raise UnavailableError(state.read_only_reason, code=state.read_only_code, retry_after=60)
+        size, now, last_at = answer["size"], *(datetime.fromisoformat(answer[name]) for name in ("now", "last_at"))
+        _check_clocks(now, last_at)
+        _check_seen(size)
+        known = zip(*(answer[f"known_{name}"] or () for name in ("places", "requests", "indexes")), strict=True)
+        return Start(
+            frontier=_frontier(size, _bytes(answer["root"]), _bytes(answer["frontier"])),
+            at=max(now, last_at),
+            epoch=state.epoch,
+            log_keys=state.log_keys,
+            record_keys=state.record_keys,
+            holds=state.holds,
+            known={self._keyed[place - 1]: (request and _bytes(request), index) for place, request, index in known},
+            files=frozenset(self._files[place - 1] for place in answer["files"] or ()),
+        )
+
+
 def lock(drafts: Sequence[Draft]) -> Start:
     """Lock the head row for this transaction. Raises UnavailableError where nothing may be written now."""
-    keyed = [(draft.actor.principal, draft.idempotency.key_mac) for draft in drafts if draft.idempotency is not None]
-    files = [pair for draft in drafts if draft.remembered is not None for pair in draft.remembered.files]
-    remembered = _state
-    answer = wire.ask(
-        "evidence_begin",
-        (
-            remembered.epoch if remembered else None,
-            text_array(principal for principal, _ in keyed),
-            bytes_array(mac for _, mac in keyed),
-            text_array(system for system, _ in files),
-            text_array(digest for _, digest in files),
-        ),
-    )
-    state = _remember(answer, remembered)
-    if state.read_only_code:
-        raise UnavailableError(state.read_only_reason, code=state.read_only_code, retry_after=60)
-    size, now, last_at = answer["size"], *(datetime.fromisoformat(answer[name]) for name in ("now", "last_at"))
-    _check_clocks(now, last_at)
-    _check_seen(size)
-    known = zip(*(answer[f"known_{name}"] or () for name in ("places", "requests", "indexes")), strict=True)
-    return Start(
-        frontier=_frontier(size, _bytes(answer["root"]), _bytes(answer["frontier"])),
-        at=max(now, last_at),
-        epoch=state.epoch,
-        log_keys=state.log_keys,
-        record_keys=state.record_keys,
-        holds=state.holds,
-        known={keyed[place - 1]: (request and _bytes(request), index) for place, request, index in known},
-        files=frozenset(files[place - 1] for place in answer["files"] or ()),
-    )
+    question = Question(drafts)
+    return question.start(wire.ask(question.call))
 
 
 def _bytes(text: str) -> bytes:
@@ -147,7 +158,7 @@ def _check_clocks(database_now: datetime, last_at: datetime) -> None:
 # -- never behind what was seen -------------------------------------------------------------------------------------
 
 _seen = 0
-_greeted: "weakref.ref[psycopg.Connection[Any]] | None" = None
+_greeted: "weakref.WeakSet[psycopg.Connection[Any]]" = weakref.WeakSet()
 
 
 def greet() -> None:
@@ -155,14 +166,14 @@ def greet() -> None:
 
     It may be an older copy, restored or promoted meanwhile. Raises UnavailableError ``ledger_behind_anchor``.
     """
-    global _greeted, _state
+    global _state
     from evidence import anchors  # they read the ledger, which this is part of
 
     database = wire.raw()
-    if _greeted is not None and _greeted() is database:
-        return
-    anchors.refuse_if_behind(reader.size())
-    _state, _greeted = None, weakref.ref(database)
+    if database not in _greeted:
+        anchors.refuse_if_behind(reader.size())
+        _state = None
+        _greeted.add(database)
 
 
 def _check_seen(size: int) -> None:
@@ -178,11 +189,10 @@ def _check_seen(size: int) -> None:
 def saw_size(size: int) -> None:
     """This much was committed: a database with less is an older copy."""
     global _seen
-    _seen = size
+    _seen = max(_seen, size)
 
 
 def forget() -> None:
     """Start over as a fresh process would: for a test that changes databases."""
-    global _state
-    saw_size(0)
-    _state = None
+    global _seen, _state
+    _seen, _state = 0, None

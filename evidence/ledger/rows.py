@@ -11,7 +11,8 @@ from evidence.ledger.wire import Value
 from evidence.tlog.leaf import Leaf
 from evidence.tlog.merkle import Growth
 
-APPEND, NOTE, TILE = "evidence_append", "evidence_append_note", "evidence_append_tile"
+APPEND, NOTE = "evidence_append", "evidence_append_note"
+TILES, PARTITIONS = "evidence_fill_tiles", "evidence_ensure_partitions"
 
 
 @dataclass(frozen=True)

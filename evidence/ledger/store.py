@@ -4,18 +4,17 @@
 2. settle idempotency keys and recheck credentials
 3. admit each record
 4. insert entries, payloads, what can be searched; raise the head
-5. insert new full tiles, sign the checkpoint, commit
+5. fill new tiles, sign the checkpoint, commit
 
 A batch of ordinary records asks once and writes once, whatever its length. Records whose acceptance or tables hang on
 others (`admit`, `apply`, projections of their own) take their own round trips in between.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.utils import InternalError
 
 from config.database import leave_connection
@@ -23,13 +22,12 @@ from config.errors import InvalidError, ProoftrailError, UnavailableError
 from evidence import keys, projections
 from evidence.ledger import head, reader, settling, wire
 from evidence.ledger.draft import Draft, Outcome, Placed
-from evidence.ledger.rows import APPEND, NOTE, TILE, Row, appended
-from evidence.models import Tile
+from evidence.ledger.rows import APPEND, NOTE, PARTITIONS, TILES, Row, appended
 from evidence.tlog.checkpoint import Checkpoint
-from evidence.tlog.leaf import Leaf
-from evidence.tlog.merkle import Growth, leaf_hash, tree_root
+from evidence.tlog.leaf import Leaf, format_time
+from evidence.tlog.merkle import Growth, leaf_hash
 from evidence.tlog.note import sign_note
-from evidence.tlog.tiles import TILE as TILE_WIDTH
+from evidence.tlog.tiles import TILE
 from evidence.tlog.tlog_proof import format_proof
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -38,17 +36,32 @@ PARTITION = 1_000_000
 MAX_BATCH = 10_000
 
 
-@dataclass
-class _Batch:
-    start: head.Start
-    rights: settling.Rights
-    rows: list[Row] = field(default_factory=list)
-    #: Rows already inserted; what follows waits for the next flush.
-    flushed: int = 0
-    #: Whether a row that waits changes tables of its own when it is inserted.
-    projects: bool = False
-    #: Whether a record of this batch may have changed rights: then the epoch is asked again.
-    changed: bool = False
+class Batch:
+    """Drafts on their way in: what is settled before the first record, and the rows so far."""
+
+    def __init__(self, drafts: Sequence[Draft], start: head.Start) -> None:
+        self.drafts = drafts
+        self.start = start
+        self.rights = settling.Rights(drafts, start)
+        self.outcomes: dict[int, Outcome] = {}
+        #: Drafts that were recorded before, and those whose key another draft of the batch has.
+        self.replays: dict[int, int] = {}
+        settling.settle_keys(drafts, start.known, self.outcomes, self.replays)
+        self.again = settling.repeated_in_batch(drafts, self.outcomes, self.replays)
+        settling.recheck(drafts, self.rights, self.outcomes, self.replays)
+        self.rows: list[Row] = []
+        #: Rows already inserted; what follows waits for the next flush.
+        self.flushed = 0
+        #: Whether a row that waits changes tables of its own when it is inserted.
+        self.projects = False
+        #: Whether a record of this batch may have changed rights: then the epoch is asked again.
+        self.changed = False
+
+    @property
+    def waiting(self) -> list[int]:
+        """Positions of drafts that are not settled before the first record."""
+        settled = {*self.outcomes, *self.replays, *self.again}
+        return [position for position in range(len(self.drafts)) if position not in settled]
 
     @property
     def at(self) -> datetime:
@@ -87,7 +100,7 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
         return _write_batch(drafts)
     except (OperationalError, InterfaceError) as error:
         leave_connection()
-        return [_lost(error)] * len(drafts)
+        return [lost(error)] * len(drafts)
     except UnavailableError as error:
         return [error] * len(drafts)
     except Exception as error:
@@ -97,8 +110,9 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
         return write(drafts[:middle]) + write(drafts[middle:])
 
 
-def _lost(error: Exception) -> UnavailableError:
-    if isinstance(error.__cause__, psycopg.errors.DiskFull):
+def lost(error: Exception) -> UnavailableError:
+    """What a writer hears whose record may or may not have been written."""
+    if isinstance(error.__cause__ or error, psycopg.errors.DiskFull):
         return UnavailableError(
             "The database's disk is full: nothing can be recorded until there is room. Send it again later.",
             code="database_full",
@@ -122,41 +136,35 @@ def _alone(error: Exception) -> ProoftrailError:
 
 
 def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:
-    outcomes: dict[int, Outcome] = {}
-    replays: dict[int, int] = {}
     head.greet()
     with transaction.atomic():
-        start = head.lock(drafts)
-        batch = _Batch(start, settling.Rights(drafts, start))
-        settling.settle_keys(drafts, batch.start.known, outcomes, replays)
-        again = settling.repeated_in_batch(drafts, outcomes, replays)
-        settling.recheck(drafts, batch.rights, outcomes, replays)
-        for position, draft in enumerate(drafts):
-            if position in outcomes or position in replays or position in again:
-                continue
-            refused = _refusal(batch, draft)
+        batch = Batch(drafts, head.lock(drafts))
+        for position in batch.waiting:
+            refused = _refusal(batch, drafts[position])
             if refused is not None:
-                outcomes[position] = refused
+                batch.outcomes[position] = refused
             else:
-                _accept(batch, position, draft)
+                accept(batch, position)
         if batch.rows:
-            outcomes.update(_finish(batch))
+            _finish(batch)
     head.saw_size(batch.size)
-    for position, index in replays.items():
-        outcomes[position] = reader.replay(index)
-    if again:
-        outcomes.update(zip(again, write([drafts[position] for position in again]), strict=True))
-    return [outcomes[position] for position in range(len(drafts))]
+    for position, index in batch.replays.items():
+        batch.outcomes[position] = reader.replay(index)
+    if batch.again:
+        settled = write([drafts[position] for position in batch.again])
+        batch.outcomes.update(zip(batch.again, settled, strict=True))
+    return [batch.outcomes[position] for position in range(len(drafts))]
 
 
 # -- 3. records --------------------------------------------------------------------------------------------------------
 
 
-def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
+def _refusal(batch: Batch, draft: Draft) -> ProoftrailError | None:
     """Why a draft is refused, or None. Only this may refuse: what fails later takes the batch with it."""
-    if draft.occurred is not None and draft.occurred - batch.at > MAX_AHEAD:
+    if is_ahead(batch, draft):
         return InvalidError(
-            f"occurred_at lies {draft.occurred - batch.at} ahead of the time of receipt.",
+            f"occurred_at lies more than {MAX_AHEAD.seconds // 60} minutes ahead of the time of receipt, "
+            f"{format_time(batch.at)}.",
             code="occurred_in_future",
             where="$.occurred_at",
         )
@@ -172,7 +180,12 @@ def _refusal(batch: _Batch, draft: Draft) -> ProoftrailError | None:
     return None
 
 
-def _cut_off(batch: _Batch, draft: Draft) -> ProoftrailError | None:
+def is_ahead(batch: Batch, draft: Draft) -> bool:
+    """Whether a draft claims to have happened later than clocks may differ."""
+    return draft.occurred is not None and draft.occurred - batch.at > MAX_AHEAD
+
+
+def _cut_off(batch: Batch, draft: Draft) -> ProoftrailError | None:
     """Why a draft no longer counts: a record in front of it in this very batch may have ended its token or key."""
     if not (batch.projects or batch.changed or batch.rights.moved) or not settling.hangs_on_rights(draft):
         return None
@@ -184,7 +197,9 @@ def _cut_off(batch: _Batch, draft: Draft) -> ProoftrailError | None:
     return batch.rights.refusal(draft) if batch.rights.moved else None
 
 
-def _accept(batch: _Batch, position: int, draft: Draft) -> None:
+def accept(batch: Batch, position: int) -> None:
+    """Give a draft the next index."""
+    draft = batch.drafts[position]
     leaf = Leaf(
         kind=draft.kind.name,
         at=batch.at,
@@ -206,12 +221,12 @@ def _accept(batch: _Batch, position: int, draft: Draft) -> None:
 # -- 4. rows -----------------------------------------------------------------------------------------------------------
 
 
-def _flush(batch: _Batch) -> None:
+def _flush(batch: Batch) -> None:
     """Insert what waits, and let projections of these records' own follow."""
     rows = batch.rows[batch.flushed :]
     if not rows:
         return
-    wire.tell((APPEND, appended(rows, _raised(batch), batch.at)), commit=False)
+    wire.tell(*_inserted(batch, batch.growth()), commit=False)
     if batch.followed:
         projections.follow([row.recorded for row in rows])
     if batch.projects:  # perhaps into rights, perhaps a hold
@@ -219,32 +234,43 @@ def _flush(batch: _Batch) -> None:
         batch.projects = False
 
 
-def _raised(batch: _Batch) -> Growth:
-    """The tree with all rows, which from now on count as inserted; entries need a partition."""
-    first = batch.rows[batch.flushed].index
+def _inserted(batch: Batch, growth: Growth, note: str | None = None) -> list[wire.Call]:
+    """What inserts the rows that wait; entries need a partition."""
+    rows = batch.rows[batch.flushed :]
     batch.flushed = len(batch.rows)
-    if batch.size // PARTITION != first // PARTITION:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT evidence_ensure_partitions(%s)", [batch.size])
-    return batch.growth()
+    calls: list[wire.Call] = [(APPEND, appended(rows, growth, batch.at, note))]
+    if batch.size // PARTITION != rows[0].index // PARTITION:
+        calls.insert(0, (PARTITIONS, (batch.size,)))
+    return calls
 
 
 # -- 5. tiles, checkpoint, proofs ------------------------------------------------------------------------------------
 
 
-def _finish(batch: _Batch) -> dict[int, Outcome]:
-    rows = batch.rows[batch.flushed :]
+def _finish(batch: Batch) -> None:
     if batch.followed:
         _flush(batch)
-        rows = []
-    growth = _raised(batch) if rows else batch.growth()
+    calls, settle = closing(batch)
+    wire.tell(*calls, commit=True)
+    batch.outcomes.update(settle())
+
+
+def closing(batch: Batch) -> tuple[list[wire.Call], Callable[[], dict[int, Placed]]]:
+    """What a batch's last message calls; and what then, once that is done, places its drafts, by position."""
+    growth = batch.growth()
     note = _sign(batch, growth)
-    last = (APPEND, appended(rows, growth, batch.at, note)) if rows else (NOTE, (batch.size, note))
-    wire.tell(last, *((TILE, tile) for tile in _full_tiles(batch)), commit=True)
-    return {row.position: _placed(row, growth, note) for row in batch.rows}
+    waits = batch.flushed < len(batch.rows)
+    calls: list[wire.Call] = _inserted(batch, growth, note) if waits else [(NOTE, (batch.size, note))]
+    if batch.size // TILE != batch.old_size // TILE:
+        calls.append((TILES, (batch.old_size, batch.size)))
+
+    def settle() -> dict[int, Placed]:
+        return {row.position: _placed(row, growth, note) for row in batch.rows}
+
+    return calls, settle
 
 
-def _sign(batch: _Batch, growth: Growth) -> str:
+def _sign(batch: Batch, growth: Growth) -> str:
     signers = keys.log_signers(batch.start.log_keys)
     return sign_note(Checkpoint(signers[0].name, batch.size, growth.root).text(), signers)
 
@@ -262,25 +288,3 @@ def _placed(row: Row, growth: Growth, note: str) -> Placed:
         signed_by=row.draft.signed_by,
         at=row.leaf.at,
     )
-
-
-def _full_tiles(batch: _Batch) -> list[tuple[int, int, bytes]]:
-    """(level, number, hashes) of each tile that this batch fills."""
-    found: list[tuple[int, int, bytes]] = []
-    first = batch.old_size // TILE_WIDTH * TILE_WIDTH
-    if batch.size // TILE_WIDTH == first // TILE_WIDTH:
-        return found
-    hashes = reader.leaf_hashes(first, batch.old_size) + [row.hash for row in batch.rows]
-    level, number = 0, first // TILE_WIDTH
-    while len(hashes) >= TILE_WIDTH:
-        full = [hashes[n : n + TILE_WIDTH] for n in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH)]
-        found += [(level, number + n, b"".join(tile)) for n, tile in enumerate(full)]
-        above = number // TILE_WIDTH * TILE_WIDTH
-        hashes = _roots(level, above, number) + [tree_root(tile) for tile in full]
-        level, number = level + 1, above // TILE_WIDTH
-    return found
-
-
-def _roots(level: int, start: int, end: int) -> list[bytes]:
-    rows = Tile.objects.filter(level=level, number__gte=start, number__lt=end).order_by("number")
-    return [bytes(root) for root in rows.values_list("root", flat=True)]

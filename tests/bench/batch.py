@@ -63,7 +63,7 @@ def measure(stage: Stage) -> list[Row]:
 
 
 def _measure(stage: Stage, env: Mapping[str, str]) -> list[Row]:
-    with stage.serving(env, name="batch") as server, stage.serving(single.baseline(stage), name="plain") as plain:
+    with stage.serving(env, name="batch") as server, single.serving_baseline(stage) as plain:
         pipeline = stage.new_pipeline(server)
         keys = stage.log_keys(server, pipeline)
         return [*_rates(stage, server, plain, pipeline, keys), *_memory(stage, server, pipeline, keys)]

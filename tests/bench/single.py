@@ -8,7 +8,8 @@ Envelopes are signed before the clock starts: a pipeline does that on its own ma
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from statistics import median_low
@@ -31,6 +32,8 @@ WANTED_RATIO, WANTED_P95_MS, WANTED_LATENCY = 3.0, 100.0, 1.5
 SAMPLE_EVERY = 100
 #: More requests than any way of writing gets through in a second: they are made before the clock starts.
 _MOST_PER_SECOND = {1: 700, 8: 2500, 64: 4000}
+#: How the baseline is served.
+PLAIN = ("--interface", "wsgi", "--blocking-threads", "32", "config.wsgi:application")
 _numbers = count()
 
 
@@ -68,7 +71,7 @@ class Writer:
 
 
 def measure(stage: Stage) -> list[Row]:
-    with stage.serving(baseline(stage), name="plain") as plain:
+    with serving_baseline(stage) as plain:
         pipeline = stage.new_pipeline(stage.product)
         return compare(stage, writers(stage, plain, pipeline))
 
@@ -78,6 +81,13 @@ def baseline(stage: Stage) -> dict[str, str]:
     env = stage.new_database("bench_plain") | {"DJANGO_SETTINGS_MODULE": "tests.bench.plain_settings"}
     stage.python("tests.bench.plain.create", env=env)
     return env
+
+
+@contextmanager
+def serving_baseline(stage: Stage) -> Iterator[Server]:
+    """By Granian's own WSGI, whose threads Django runs in without more ado."""
+    with stage.serving(baseline(stage), name="plain", served=PLAIN) as server:
+        yield server
 
 
 def writers(stage: Stage, plain: Server, pipeline: Pipeline) -> list[Writer]:

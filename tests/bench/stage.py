@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +108,13 @@ class Stage:
         return engines_of(state).postgres
 
     @contextmanager
-    def serving(self, env: Mapping[str, str], *, name: str) -> Iterator[Server]:
-        """A web server of its own, started exactly as the product's; ended with the block."""
+    def serving(
+        self, env: Mapping[str, str], *, name: str, served: Sequence[str] = services.SERVED
+    ) -> Iterator[Server]:
+        """A web server of its own, started as the product's; ended with the block."""
         (port,) = ports.choose(1)
-        child = services.start_web(env, port=port, logs=self.data_dir / "logs" / f"bench-{name}")
+        logs = self.data_dir / "logs" / f"bench-{name}"
+        child = services.start_web(env, port=port, logs=logs, served=served)
         try:
             services.wait_for_web(child, port=port)
             yield Server(port, env, child)

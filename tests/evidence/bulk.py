@@ -17,7 +17,7 @@ import psycopg
 from django.db import connection as default_connection
 
 from evidence import retention
-from evidence.keys import log_signer, record_key, record_key_id
+from evidence.keys import log_signer, record_signer
 from evidence.kinds import load as load_kinds
 from evidence.models.people import SERVICE
 from evidence.tlog.canonical import canonical
@@ -82,12 +82,13 @@ class _Writer:
         self._system = system
         self._kind = load_kinds().named(KIND)
         self._kind.validate(body_of(0), self._kind.predicate_types[0])
-        self._key = record_key()
+        signer = record_signer()
+        self._key = signer.key
         verification = {"schema": self._kind.predicate_types[0], "signature": "service"}
         self._context = canonical(
             {
                 "claims": {},
-                "key": record_key_id(),
+                "key": signer.id,
                 "occurred": None,
                 "principal": SERVICE,
                 "release": None,

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection, transaction
 
 from config.errors import ForbiddenError, InvalidError, UnavailableError
-from evidence.keys import log_verifier, record_key
+from evidence.keys import log_verifier, record_signer
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, append_all, head, reader, service_draft
 from evidence.models import Entry, Head, Note, Record
 from evidence.models.people import SERVICE
@@ -29,7 +29,7 @@ def placed_all(drafts: list[Draft]) -> list[Placed]:
 
 def test_it_proves_the_record_in_the_answer():
     placed = append(decide())
-    public = record_key().public_key()
+    public = record_signer().key.public_key()
     steps = list(
         verify_receipt(
             parse_receipt(placed.receipt()), verifiers=[log_verifier()], record_keys={key_digest(public): public}

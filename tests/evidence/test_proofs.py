@@ -16,7 +16,8 @@ from evidence.tlog.errors import ProofError
 from evidence.tlog.merkle import consistency_proof, inclusion_proof, verify_consistency, verify_inclusion
 from evidence.tlog.note import parse_note
 from evidence.tlog.tiles import TilePlan
-from tests.evidence.large import SIZE, large_log, leaf_hashes, roots
+from tests import engines
+from tests.evidence.large import NAME, SIZE, large_log, leaf_hashes, roots
 
 pytestmark = [pytest.mark.xdist_group("large-log"), pytest.mark.usefixtures("large")]
 MAX_TILES = 7
@@ -106,3 +107,25 @@ def test_it_says_what_it_cannot_prove() -> None:
     with pytest.raises(MissingError) as caught:
         reader.inclusion(SIZE, SIZE + 1)
     assert caught.value.code == "tile_unknown"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(0, SIZE), (255, 256), (256, 511), (65_535, 65_536), (65_300, SIZE), (65_536, SIZE)]
+)
+def test_the_database_fills_the_tiles_that_are_new(old: int, new: int) -> None:
+    """Beside the ones that were made leaf by leaf outside of it."""
+
+    def full(size: int) -> set[tuple[int, int]]:
+        return {(level, n) for level in range(3) for n in range(size // 256 ** (level + 1))}
+
+    with engines.server().connect(NAME) as superuser, superuser.transaction(force_rollback=True):
+        made = "SELECT level, number, hashes FROM evidence_tile"
+        before = {(level, number): hashes for level, number, hashes in superuser.execute(made)}
+        superuser.execute("SET LOCAL session_replication_role = replica")  # here a superuser tampers
+        superuser.execute("ALTER TABLE evidence_tile DISABLE TRIGGER USER")
+        superuser.execute("DELETE FROM evidence_tile")
+        superuser.execute("SELECT evidence_fill_tiles(0, %s)", [old])
+        superuser.execute("SELECT evidence_fill_tiles(%s, %s)", [old, new])
+        after = {(level, number): hashes for level, number, hashes in superuser.execute(made)}
+    assert set(after) == full(new)
+    assert after == {place: before[place] for place in after}

@@ -11,7 +11,7 @@ from django.test import Client
 
 from config.errors import ProoftrailError, UnavailableError
 from evidence import keyfile, keys
-from evidence.ledger import Actor, Placed, append, reader, service_draft, store
+from evidence.ledger import Actor, Placed, append, draft, reader, service_draft, store
 from evidence.ledger.check import check
 from evidence.ledger.draft import FactsChangedError
 from evidence.models import Head, Note, Record, SigningKey
@@ -19,6 +19,7 @@ from evidence.models.people import SERVICE
 from evidence.setup import ensure_signing_keys
 from evidence.tlog import keyring
 from evidence.tlog.checkpoint import LogKey, open_checkpoint
+from evidence.tlog.dsse import parse_envelope, sign_envelope
 from evidence.tlog.errors import TlogError
 from evidence.tlog.keys import dump_private, generate, load_privates
 from evidence.tlog.note import Signer, Verifier, parse_note, sign_note
@@ -154,6 +155,29 @@ def test_it_rotates_while_writers_write(folder, settings):
         verified(placed, known)
     used = {reader.get(placed.index).recorded.context["key"] for placed in writers.placed}
     assert used == set(SigningKey.objects.filter(purpose="record").values_list("key_id", flat=True))
+    assert check() == []
+
+
+@pytest.mark.parametrize("options", [[()], [(), ("--finish",)]], ids=["overlap", "ended"])
+def test_it_names_the_key_that_signed_though_another_begins_meanwhile(folder, monkeypatch, options):
+    """What the four writers do by chance: the keys change just when a record has been signed."""
+    (old,) = keys.in_force("record")
+
+    def sign(*args):
+        monkeypatch.setattr(draft, "sign_envelope", sign_envelope)
+        envelope = sign_envelope(*args)
+        for chosen in options:
+            rotate("record", *chosen)
+        return envelope
+
+    monkeypatch.setattr(draft, "sign_envelope", sign)
+    signed = service_draft("decision", {"title": "A", "decision": "B", "rationale": "C"}, actor=Actor(SERVICE))
+    assert signed.key == parse_envelope(signed.envelope).signatures[0].keyid == old
+    (outcome,) = store.write([signed])
+    if old in keys.in_force("record"):
+        assert isinstance(outcome, Placed)
+    else:
+        assert isinstance(outcome, FactsChangedError), "what an ended key signed is not written under its successor"
     assert check() == []
 
 

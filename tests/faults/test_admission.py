@@ -14,15 +14,15 @@ from tests.faults.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
-CONNECTIONS = 96
+CONNECTIONS = 160
 _WORKERS = 2
 
 
-@pytest.fixture(params=[4, pytest.param(28, marks=pytest.mark.faults)])
+@pytest.fixture(params=[4, pytest.param(64, marks=pytest.mark.faults)])
 def limit(request: pytest.FixtureRequest, site: Site) -> Iterator[int]:
-    """Requests in flight that one process admits; 28 is what it admits without a word."""
+    """Requests in flight that one process admits; 64 is what it admits without a word."""
     asked: int = request.param
-    site.restart_web(**({} if asked == 28 else {"MAX_REQUESTS_IN_FLIGHT": str(asked)}))
+    site.restart_web(**({} if asked == 64 else {"MAX_REQUESTS_IN_FLIGHT": str(asked)}))
     yield asked
     site.restart_web()
 

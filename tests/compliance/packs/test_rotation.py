@@ -1,11 +1,10 @@
 """Packs of a service whose keys were changed."""
 
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
+from compliance.packs import plan
 from compliance.packs.plan import LedgerMovedError
 from evidence import keys, rotation
 from evidence.ledger import reader
@@ -15,20 +14,8 @@ from evidence.tlog.report import VerificationError
 from tests.compliance.conftest import Story
 from tests.compliance.packs.conftest import Pack, steps
 
-if TYPE_CHECKING:
-    from pytest_django import Settings
 
-
-@pytest.fixture
-def own_files(played: Story, settings: "Settings", tmp_path: Path) -> None:
-    """The run's keys in files of this test, which may change them."""
-    for name in ("LOG_KEY_FILE", "RECORD_KEY_FILE"):
-        copy = tmp_path / f"{name.lower()}.pem"
-        shutil.copy(getattr(settings, name), copy)
-        setattr(settings, name, str(copy))
-
-
-@pytest.mark.usefixtures("own_files")
+@pytest.mark.usefixtures("own_key_files")
 def test_it_verifies_for_who_trusts_an_earlier_key(played: Story, pack: Pack, log_key: Verifier) -> None:
     before, size = pack("before"), reader.size()
     for purpose in keys.PURPOSES:
@@ -54,3 +41,18 @@ def test_it_verifies_for_who_trusts_an_earlier_key(played: Story, pack: Pack, lo
         assert caught.value.step == 5
     with pytest.raises(LedgerMovedError):
         pack("outdated", size=size)
+
+
+@pytest.mark.usefixtures("own_key_files", "played")
+def test_it_signs_with_the_key_that_it_lists_though_that_ends_meanwhile(
+    pack: Pack, log_key: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_leaves = plan.carry_leaves
+
+    def rotate_first(*args: Any) -> None:
+        rotation.begin("record")
+        rotation.finish("record")
+        carry_leaves(*args)
+
+    monkeypatch.setattr(plan, "carry_leaves", rotate_first)
+    assert steps(pack(), log_key)[-1].number == 11

@@ -205,9 +205,9 @@ def test_it_checks_the_proof_of_every_record(packed: Packed, played: Story, tmp_
 @pytest.fixture
 def insider(packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Changes signed with the service's own key: only the log can contradict them."""
-    from evidence.keys import record_key
+    from evidence.keys import record_signer
 
-    monkeypatch.setattr("tests.compliance.packs.test_tampering.KEY", record_key())
+    monkeypatch.setattr("tests.compliance.packs.test_tampering.KEY", record_signer().key)
     return lambda change, **predicate: resigned(packed, tmp_path / "x.zip", change, **predicate)
 
 

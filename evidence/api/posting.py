@@ -1,0 +1,146 @@
+"""POST records: what was sent becomes a draft, and a draft a receipt."""
+
+import functools
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from config.api import problem
+from config.errors import ForbiddenError, InvalidError, ProoftrailError
+from evidence import authority, records
+from evidence.api import actors
+from evidence.api.admission import write_admitted
+from evidence.api.authentication import bearer_in, principal_of, resolve_token
+from evidence.api.dryrun import as_if_meant, dry_run
+from evidence.api.parsers import parse_json, raw_body
+from evidence.api.permissions import token_has_scope
+from evidence.authority import Facts
+from evidence.ledger import Draft, Idempotency, Placed, loop
+from evidence.rehearsal import rehearse
+from evidence.tlog.errors import TlogError
+
+DSSE = "application/vnd.dsse.envelope.v1+json"
+#: Bytes of a body from which on it is prepared by a thread of its own.
+LARGE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request, as far as it matters here; texts are empty where a header is missing."""
+
+    authorization: str
+    media_type: str
+    key: str | None
+    path: str
+    query: str
+    body: bytes
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Sent":
+        return cls(
+            authorization=request.META.get("HTTP_AUTHORIZATION", ""),
+            media_type=request.META.get("CONTENT_TYPE", ""),
+            key=request.META.get("HTTP_IDEMPOTENCY_KEY"),
+            path=request.path,
+            query=request.META.get("QUERY_STRING", ""),
+            body=raw_body(request),
+        )
+
+
+def post(request: HttpRequest) -> HttpResponse:
+    """The view, for a server that gives each request a thread."""
+    try:
+        with write_admitted():
+            return answer(request)
+    except ProoftrailError as error:
+        return problem.respond(error)
+
+
+def answer(request: HttpRequest) -> HttpResponse:
+    """Record what a request says, or say why not."""
+    try:
+        if dry_run(request):
+            as_if_meant(request)
+            return JsonResponse(rehearse(functools.partial(_draft, Sent.of(request))))
+        placed = write(Sent.of(request))
+    except ProoftrailError as error:
+        return problem.respond(error)
+    except TlogError as error:
+        return problem.respond(problem.from_format(error))
+    status, headers, body = receipt(placed)
+    return HttpResponse(body, status=status, headers=headers)
+
+
+def receipt(placed: Placed) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of an answer to what is recorded."""
+    headers = {"Content-Type": "application/json", "Location": f"/api/v1/records/{placed.index}"}
+    if placed.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return 200 if placed.replayed else 201, headers, placed.receipt()
+
+
+def write(sent: Sent) -> Placed:
+    """Raises what refuses it: ProoftrailError or TlogError."""
+    return records.record(lambda facts: _draft(sent, facts), large=len(sent.body) > LARGE)
+
+
+async def write_from_memory(sent: Sent) -> Placed:
+    """The same on the event loop, by what this process remembers. Raises `loop.TheLongWay` where `write` is to be
+    asked, else UnavailableError."""
+    if len(sent.body) > LARGE or "dry_run" in sent.query:
+        raise loop.TheLongWay
+    return await loop.write(lambda: _draft(sent, authority.remembered()))
+
+
+def _draft(sent: Sent, facts: Facts) -> Draft:
+    text = bearer_in(sent.authorization)
+    if text is None:
+        raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
+    token = resolve_token(text, facts)
+    principal = principal_of(token)
+    if not token_has_scope(token, "records:write"):
+        raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
+    actor, media_type = actors.actor(principal, token), sent.media_type.partition(";")[0].strip().lower()
+    if media_type == DSSE:
+        release, system, occurred_at = _query(sent.query)
+        return records.signed_draft(
+            sent.body,
+            principal=principal,
+            actor=actor,
+            release=release,
+            system=system,
+            occurred_at=occurred_at,
+            idempotency=_idempotency(sent) or Idempotency.of_envelope(method="POST", path=_path(sent), body=sent.body),
+            facts=facts,
+            valid_until=token.expires_at,
+        )
+    if media_type == "application/json":
+        return records.plain_draft(
+            parse_json(sent.body),
+            principal=principal,
+            actor=actor,
+            idempotency=_idempotency(sent),
+            facts=facts,
+            valid_until=token.expires_at,
+        )
+    raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
+
+
+def _idempotency(sent: Sent) -> Idempotency | None:
+    if sent.key is None:
+        return None
+    actors.check_key(sent.key)
+    return Idempotency.of(sent.key, method="POST", path=_path(sent), body=sent.body)
+
+
+def _path(sent: Sent) -> str:
+    """Path and query as they were sent: what an idempotency key is bound to."""
+    return f"{sent.path}?{sent.query}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _query(text: str) -> tuple[str | None, str | None, str | None]:
+    """`release`, `system`, `occurred_at`; of one that is named twice, the last. A pipeline sends the same all day."""
+    found = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=100))
+    return found.get("release"), found.get("system"), found.get("occurred_at")

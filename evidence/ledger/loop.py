@@ -1,0 +1,189 @@
+"""Group commit on the event loop: how ``POST records`` writes when nothing is unusual.
+
+Writers are coroutines. The loop prepares their records one by one, looking at the network in between, and one task
+writes them in batches through a connection of its own, as `evidence/ledger/store.py` does. While PostgreSQL works, the
+next batch is being prepared; nobody sleeps and nobody is woken but by PostgreSQL (docs/performance.md).
+
+What is not ordinary goes `TheLongWay`, through a thread that may ask the database: a record that hangs on others or on
+tables that this process does not remember, one that was recorded before or is to be refused. So everything that is
+said to a writer but its receipt is said there, and nothing twice.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from config.database import leave_connection
+from evidence import projections
+from evidence.ledger import head, store, wire
+from evidence.ledger.appender import MAX_GROUP, PATIENCE_SECONDS, not_in_time
+from evidence.ledger.draft import Draft, Placed
+
+Make = Callable[[], Draft]
+
+
+class TheLongWay(Exception):  # noqa: N818 -- no error, a direction
+    """Nothing was written: ask again where the database may be asked."""
+
+
+@dataclass(eq=False)
+class _Item:
+    make: Make
+    placed: "asyncio.Future[Placed]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def settle(self, placed: Placed) -> None:
+        if not self.placed.done():
+            self.placed.set_result(placed)
+
+    def fail(self, error: Exception) -> None:
+        if not self.placed.done():
+            self.placed.set_exception(error)
+
+
+async def write(make: Make) -> Placed:
+    """Write what `make` makes from memory. Raises TheLongWay; UnavailableError ``ledger_busy``,
+    ``ledger_unavailable`` where it may have been written."""
+    item = _Item(make)
+    _running().take(item)
+    return await item.placed
+
+
+_appender: "_LoopAppender | None" = None
+
+
+def stop() -> None:
+    """Leave the connection of a loop that has ended."""
+    global _appender
+    appender, _appender = _appender, None
+    if appender is not None:
+        appender.close()
+
+
+def _running() -> "_LoopAppender":
+    """This loop's; a fork, or a test, has another."""
+    global _appender
+    if _appender is None or _appender.loop is not asyncio.get_running_loop():
+        _appender = _LoopAppender()
+    return _appender
+
+
+class _LoopAppender:
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._inbox: deque[_Item] = deque()
+        self._ready: list[tuple[_Item, Draft]] = []
+        self._preparing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
+        self._connection.inc_thread_sharing()
+        self._line: wire.Line | None = None
+
+    def close(self) -> None:
+        self._hang_up()
+        self._connection.close()
+
+    def take(self, item: _Item) -> None:
+        """Prepare an item now, or in its turn."""
+        if self._preparing is not None and not self._preparing.done():
+            self._inbox.append(item)
+            return
+        self._prepare_one(item)
+        self._preparing = self.loop.create_task(self._prepare_in_turns())
+
+    async def _prepare_in_turns(self) -> None:
+        await asyncio.sleep(0)
+        while self._inbox:
+            self._prepare_one(self._inbox.popleft())
+            await asyncio.sleep(0)
+
+    def _prepare_one(self, item: _Item) -> None:
+        try:
+            draft = item.make()
+            if not _is_ordinary(draft):
+                raise TheLongWay
+            _ = draft.sealed
+        except Exception:  # also that the database may not be asked here; the long way says what it was
+            item.fail(TheLongWay())
+        else:
+            self._ready.append((item, draft))
+            if self._writing is None or self._writing.done():
+                self._writing = self.loop.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._ready:
+            while self._inbox:  # one large batch is less work than two
+                await asyncio.sleep(0)
+            group, self._ready = self._ready[:MAX_GROUP], self._ready[MAX_GROUP:]
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._write_group(group)
+            except TimeoutError:
+                self._hang_up()
+                for item, _ in group:
+                    item.fail(not_in_time())
+            except Exception:  # the long way says what it was
+                await self._roll_back()
+            for item, _ in group:
+                item.fail(TheLongWay())
+
+    async def _write_group(self, group: Sequence[tuple[_Item, Draft]]) -> None:
+        line = self._line if self._line is not None and self._line.is_open else await self._connect()
+        drafts = [draft for _, draft in group]
+        question = head.Question(drafts)
+        answer = wire.answer(await line.send(wire.question(line.database, question.call)))
+        batch = store.Batch(drafts, question.start(answer))
+        for position in batch.waiting:
+            if not store.is_ahead(batch, drafts[position]):
+                store.accept(batch, position)
+        if not batch.rows or batch.followed:
+            await self._roll_back()
+            return
+        calls, settle = store.closing(batch)
+        try:
+            await line.send(wire.order(line.database, *calls, commit=True))
+        except psycopg.OperationalError as error:
+            for row in batch.rows:
+                group[row.position][0].fail(store.lost(error))
+            raise
+        head.saw_size(batch.size)
+        for position, placed in settle().items():
+            group[position][0].settle(placed)
+
+    async def _connect(self) -> wire.Line:
+        await asyncio.to_thread(self._call)
+        self._line = wire.Line(self._connection.connection.pgconn)
+        return self._line
+
+    def _call(self) -> None:
+        """Make a connection, in place of one that fell silent, to a database that the outside is not ahead of."""
+        own, connections[DEFAULT_DB_ALIAS] = connections[DEFAULT_DB_ALIAS], self._connection
+        try:
+            leave_connection()
+            head.greet()
+        except Exception:
+            leave_connection()
+            raise
+        finally:
+            connections[DEFAULT_DB_ALIAS] = own
+
+    async def _roll_back(self) -> None:
+        """Leave the transaction; where that fails, its connection."""
+        try:
+            if self._line is not None and self._line.is_open:
+                await self._line.send(b"ROLLBACK")
+        except psycopg.Error:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.close()
+
+
+def _is_ordinary(draft: Draft) -> bool:
+    """Whether it can be judged and written by what every batch asks and tells."""
+    hangs_on_others = draft.remembered is None or draft.admit is not None or draft.apply is not None
+    return not hangs_on_others and not projections.takes_effect(draft.kind.name, draft.sealed.members)
