@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections
 
-from evidence import guards
+from config.errors import InvalidError
+from evidence import guards, secretscan
 from evidence.keys import is_private_file
 
 #: Triggers that the migrations make, by table; each must exist and be ENABLE ALWAYS.
@@ -54,6 +55,16 @@ def keys_are_private(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         if not os.environ.get(variable) and os.path.exists(path) and not is_private_file(path):
             found.append(Error(f"Others can read {path}.", hint=f"chmod 600 {path}", id="evidence.E002"))
     return found
+
+
+@register(Tags.security)
+def secret_rules_are_right(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Read now: a rule that cannot be read would refuse the first write."""
+    try:
+        secretscan.load()
+    except InvalidError as error:
+        return [Error(error.detail, hint="Correct the rule; docs/writing.md, Secrets.", id="evidence.E007")]
+    return []
 
 
 @register(Tags.database)

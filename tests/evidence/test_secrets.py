@@ -9,6 +9,7 @@ import pytest
 from config.errors import InvalidError
 from evidence import secretscan
 from evidence.api.actors import actor_for
+from evidence.checks import secret_rules_are_right
 from evidence.ledger import reader
 from evidence.people import add_key
 from evidence.secretscan import TextScan, compiled, scan, scan_json
@@ -103,6 +104,20 @@ def test_it_says_which_rule_of_a_company_is_wrong():
     with pytest.raises(InvalidError, match="rule acme"):
         compiled([rule], [])
     assert compiled([rule | {"regex": r"acme_\d+"}], []).everything.near("key acme_1")
+
+
+def test_the_service_does_not_start_with_a_rule_that_is_wrong(settings, tmp_path):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "secrets.yaml").write_text(
+        "rules:\n  - {id: acme, title: x, keywords: [acme], regex: '('}\n"
+    )
+    settings.DATA_PATHS = [tmp_path]
+    secretscan.load.cache_clear()
+    try:
+        (found,) = secret_rules_are_right(None)
+    finally:
+        secretscan.load.cache_clear()
+    assert (found.id, "rule acme" in found.msg) == ("evidence.E007", True)
 
 
 def test_a_company_adds_rules_and_switches_one_off(settings, tmp_path):
