@@ -17,6 +17,8 @@ class ProoftrailError(Exception):
         self.detail = detail
         self.where = where
         self.extra = extra
+        #: What goes beside the answer, for those that carry more than words.
+        self.headers: dict[str, str] = {}
         if code is not None:
             self.code = code
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 
 from config.database import leave_connection
 from evidence import anchors, keys, storage
+from evidence.api import ratelimit
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -25,6 +26,7 @@ def ready(request: HttpRequest) -> JsonResponse:
         "ledger": _state(lambda: _ledger(why)),
         "signing_keys": _state(keys.log_signer),
         "broker": _state(_broker),
+        "rate_limits": _state(ratelimit.state),
         "store": _state(_store),
         "anchors": _state(anchors.report),
     }

@@ -62,6 +62,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "evidence.api.ratelimit.RateLimitHeaders",
+    "evidence.api.dryrun.NoDryRun",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -176,6 +178,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": None,
+    "DEFAULT_THROTTLE_CLASSES": ["evidence.api.ratelimit.Throttle"],
     "EXCEPTION_HANDLER": "config.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
     "UNICODE_JSON": True,
@@ -198,6 +201,14 @@ SPECTACULAR_SETTINGS = {
         "evidence.api.openapi.add_plain_views",
         "config.api.operations.complete",
     ],
+}
+#: Tokens a second for each principal, and how many at once (R4.2): single records, batches, all other calls, and calls
+#: without an identity for each address that they come from.
+RATE_LIMITS = {
+    "writes": env.list("RATE_LIMIT_WRITES", cast=float, default=[1000, 2000]),
+    "batches": env.list("RATE_LIMIT_BATCHES", cast=float, default=[2, 20]),
+    "calls": env.list("RATE_LIMIT_CALLS", cast=float, default=[100, 500]),
+    "anonymous": env.list("RATE_LIMIT_ANONYMOUS", cast=float, default=[100, 2000]),
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 

@@ -1,86 +1,37 @@
 """Artifacts: files uploaded straight to S3, checked once, then locked for as long as a record needs them.
 
-1. `announce` gives a presigned PUT to ``incoming/`` with length and checksum bound in the signature.
-2. `confirm` reads that version once, compares digest and size, copies it to its place under Object Lock
-   (compliance mode), reads the lock back and deletes what was incoming.
+1. `uploads` gives presigned URLs to ``incoming/`` with length and checksum bound in the signature.
+2. Confirming reads that version once, compares digest and size, looks for secrets if it is a text, copies it to its
+   place under Object Lock (compliance mode), reads the lock back and deletes what was incoming. A large file is left to
+   the worker, which says how far it is.
 3. A record that names the digest extends the artifact's retention (`keep_for`); `extend_locks` tells S3.
 """
 
-import base64
 import hashlib
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from config.errors import ConflictError, InvalidError, MissingError, TooLargeError
-from evidence import kinds, retention, storage
+from config.errors import ConflictError, InvalidError, MissingError, UnavailableError
+from evidence import clearance, kinds, retention, storage, uploads
 from evidence.kinds import Kind
 from evidence.models import Artifact, System
-from evidence.people import Principal
+from evidence.secretscan import Finding, TextScan
 
-UPLOAD_MINUTES = 15
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
 #: Up to this size `confirm` reads the file within the request; a larger one is read by the worker.
 INLINE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
-
-
-def announce(
-    *, principal: Principal, system: System, sha256: str, size: int, name: str, media_type: str, kind: Kind, limit: int
-) -> Artifact:
-    """Note that a file will come. An artifact confirmed before is returned as it is."""
-    if size > limit:
-        raise TooLargeError(f"Artifacts are at most {limit} bytes.", code="artifact_too_large", limit=limit)
-    artifact, created = Artifact.objects.get_or_create(
-        system=system,
-        sha256=sha256,
-        defaults={
-            "size": size,
-            "name": name,
-            "media_type": media_type,
-            "key": f"incoming/{secrets.token_hex(16)}",
-            "retention_class": kind.retention,
-            "retain_until": timezone.now(),  # of nothing yet; confirming starts the class's period
-            "created_by": principal.uid,
-        },
-    )
-    if not created and artifact.state == Artifact.CONFIRMED and artifact.size != size:
-        raise InvalidError(
-            f"The artifact with this digest has {artifact.size} bytes, not {size}.", code="artifact_size_mismatch"
-        )
-    if not created and artifact.state in {Artifact.INCOMING, Artifact.REFUSED}:
-        artifact.state, artifact.size, artifact.name, artifact.refusal = Artifact.INCOMING, size, name, ""
-        artifact.media_type, artifact.key = media_type, f"incoming/{secrets.token_hex(16)}"
-        artifact.save()
-    return artifact
-
-
-def presigned_put(artifact: Artifact) -> dict[str, Any]:
-    """``{url, method, headers, expires_at}``: PUT the bytes with exactly these headers."""
-    checksum = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
-    url = storage.client().generate_presigned_url(
-        "put_object",
-        Params={
-            "Bucket": storage.bucket(),
-            "Key": artifact.key,
-            "ContentLength": artifact.size,
-            "ContentType": artifact.media_type,
-            "ChecksumSHA256": checksum,
-        },
-        ExpiresIn=UPLOAD_MINUTES * 60,
-    )
-    headers = {"Content-Type": artifact.media_type, "Content-Length": str(artifact.size)}
-    if "x-amz-checksum-sha256" not in url.lower().partition("?")[2].partition("&x-amz-signedheaders")[0]:
-        headers["x-amz-checksum-sha256"] = checksum
-    return {
-        "url": url,
-        "method": "PUT",
-        "headers": headers,
-        "expires_at": (timezone.now() + timedelta(minutes=UPLOAD_MINUTES)).isoformat(),
-    }
+#: How much is read between two notes of how far it is, and copied with one call.
+_TELL = 64 * 1024 * 1024
+_COPY = 256 * 1024 * 1024
+#: A check that says nothing for so long was lost with its process.
+SILENCE = timedelta(minutes=5)
 
 
 def find(system: System, sha256: str) -> Artifact:
@@ -102,62 +53,148 @@ def begin_check(artifact: Artifact) -> Artifact:
         raise InvalidError(artifact.refusal, code="artifact_refused")
     if artifact.size <= INLINE_BYTES:
         return check(artifact)
-    Artifact.objects.filter(pk=artifact.pk, state=Artifact.INCOMING).update(state=Artifact.CHECKING)
+    uploads.arrived(artifact)
+    waiting = Artifact.objects.filter(pk=artifact.pk, state=Artifact.INCOMING)
+    waiting.update(state=Artifact.CHECKING, checked=0, tended_at=None)
     artifact.refresh_from_db()
     return artifact
+
+
+def check_claimed(artifact_id: int) -> None:
+    """The worker's part: check a large file unless somebody else is at it. What the store refuses now is tried again.
+
+    Raises what refused the file; its state says so too.
+    """
+    if not _lost(timezone.now()).filter(pk=artifact_id).update(tended_at=timezone.now()):
+        return
+    artifact = Artifact.objects.get(pk=artifact_id)
+    try:
+        check(artifact)
+    except UnavailableError:
+        Artifact.objects.filter(pk=artifact_id, state=Artifact.CHECKING).update(tended_at=None)
+        raise
+
+
+def unchecked(now: datetime, limit: int = 20) -> list[int]:
+    """Large files that nobody is checking: their task was lost, or its process."""
+    return list(_lost(now).order_by("pk").values_list("pk", flat=True)[:limit])
+
+
+def _lost(now: datetime) -> QuerySet[Artifact]:
+    idle = Q(tended_at=None) | Q(tended_at__lt=now - SILENCE)
+    return Artifact.objects.filter(idle, state=Artifact.CHECKING)
 
 
 def check(artifact: Artifact) -> Artifact:
-    """Read the uploaded version once and, if it is what was announced, keep it under lock."""
-    version = _uploaded_version(artifact)
-    size, digest = _read_once(artifact.key, version)
+    """Read the uploaded version once and, if it is what was announced and holds no secret, keep it under lock.
+
+    Raises ``artifact_not_uploaded``, ``artifact_digest_mismatch``, ``secret_found``.
+    """
+    version = uploads.complete(artifact)
+    size, digest, found = _read_once(artifact, version)
     if size != artifact.size or digest != artifact.sha256:
         reason = f"The file that arrived has {size} bytes and SHA-256 {digest}: not what was announced."
-        Artifact.objects.filter(pk=artifact.pk).update(state=Artifact.REFUSED, refusal=reason[:200])
-        _delete_incoming(artifact.key)
-        raise InvalidError(reason, code="artifact_digest_mismatch")
-    incoming = artifact.key
+        raise _refused(artifact, reason, InvalidError(reason, code="artifact_digest_mismatch"))
+    waived = _waived(artifact, found)
     key = f"artifacts/{artifact.system_id}/{artifact.sha256}"
     until = retention.retain_until(artifact.retention_class, timezone.now())
-    stored, locked_until = _place_under_lock(incoming, version, key, until)
+    stored, locked_until = _place_under_lock(artifact, version, key, until)
+    incoming = Artifact(key=artifact.key, upload_id="")
     Artifact.objects.filter(pk=artifact.pk).exclude(state=Artifact.CONFIRMED).update(
-        state=Artifact.CONFIRMED, key=key, version_id=stored, retain_until=until, locked_until=locked_until
+        state=Artifact.CONFIRMED,
+        key=key,
+        version_id=stored,
+        retain_until=until,
+        locked_until=locked_until,
+        checked=size,
+        waived_by=waived,
+        upload_id="",
+        part_sha256=[],
     )
-    _delete_incoming(incoming)
+    uploads.remove(incoming)
     artifact.refresh_from_db()
     return artifact
 
 
-def _uploaded_version(artifact: Artifact) -> str:
-    client = storage.client()
-    try:
-        with storage.unavailable("looking for the upload"):
-            return client.head_object(Bucket=storage.bucket(), Key=artifact.key).get("VersionId", "")
-    except client.exceptions.ClientError:
-        raise ConflictError(
-            "The file has not arrived. PUT it to the upload URL, then confirm.", code="artifact_not_uploaded"
-        ) from None
+def _refused(artifact: Artifact, reason: str, error: InvalidError) -> InvalidError:
+    """Note why, and remove what came."""
+    Artifact.objects.filter(pk=artifact.pk).update(state=Artifact.REFUSED, refusal=reason[:200])
+    uploads.remove(artifact)
+    return error
 
 
-def _read_once(key: str, version: str) -> tuple[int, str]:
-    size, digest = 0, hashlib.sha256()
+def _waived(artifact: Artifact, found: Sequence[Finding]) -> str:
+    """The exceptions under which secrets in a text stay. Raises InvalidError ``secret_found``: the file is gone."""
+    if not found:
+        return ""
+    names = clearance.waived_by(artifact.kind, [artifact.system_id], None, timezone.now())
+    if names is None:
+        reason = f"It holds what looks like a secret: {clearance.described(found)}."
+        raise _refused(artifact, reason, clearance.refusal(found, artifact.kind, of=artifact.name))
+    return names
+
+
+def _read_once(artifact: Artifact, version: str) -> tuple[int, str, list[Finding]]:
+    """Size, digest and secrets of one version, in flat memory; from time to time the row says how far it is."""
+    size, digest, texts, told = 0, hashlib.sha256(), TextScan(), 0
     with storage.unavailable("reading the upload"):
-        where = {"Bucket": storage.bucket(), "Key": key} | ({"VersionId": version} if version else {})
+        where = {"Bucket": storage.bucket(), "Key": artifact.key} | ({"VersionId": version} if version else {})
         body = storage.client().get_object(**where)["Body"]  # type: ignore[arg-type]  # built by parts
         for chunk in body.iter_chunks(_CHUNK):
             size += len(chunk)
             digest.update(chunk)
-    return size, digest.hexdigest()
+            texts.feed(chunk)
+            if size - told >= _TELL:
+                told = size
+                _tell(artifact, size)
+    texts.end()
+    return size, digest.hexdigest(), texts.findings
 
 
-def _place_under_lock(incoming: str, version: str, key: str, until: datetime) -> tuple[str, datetime]:
+def _tell(artifact: Artifact, size: int) -> None:
+    """For who waits, and so that nobody takes the check for lost."""
+    checking = Artifact.objects.filter(pk=artifact.pk, state=Artifact.CHECKING)
+    checking.update(checked=size, tended_at=timezone.now())
+
+
+def _place_under_lock(artifact: Artifact, version: str, key: str, until: datetime) -> tuple[str, datetime]:
     """Copy, lock (a copy alone drops the lock silently), read back. Returns version and the lock's date."""
     client, bucket = storage.client(), storage.bucket()
-    source = {"Bucket": bucket, "Key": incoming} | ({"VersionId": version} if version else {})
     with storage.unavailable("storing the artifact"):
-        copied = client.copy_object(Bucket=bucket, Key=key, CopySource=source)  # type: ignore[arg-type]  # by parts
-        stored = copied.get("VersionId") or client.head_object(Bucket=bucket, Key=key)["VersionId"]
+        stored = _copied(artifact, version, key)
+        kept = client.head_object(Bucket=bucket, Key=key, VersionId=stored)["ContentLength"]
+        if kept != artifact.size:
+            raise UnavailableError(
+                f"The store kept {kept} bytes of {artifact.size}.", code="store_unfaithful", retry_after=5
+            )
         return stored, lock(key, stored, until)
+
+
+def _copied(artifact: Artifact, version: str, key: str) -> str:
+    """The version that the copy makes. A large file is copied piece by piece: no answer takes longer than a piece."""
+    client, bucket = storage.client(), storage.bucket()
+    source: Any = {"Bucket": bucket, "Key": artifact.key} | ({"VersionId": version} if version else {})
+    if artifact.size <= _COPY:
+        copied = client.copy_object(Bucket=bucket, Key=key, CopySource=source)
+        return copied.get("VersionId") or client.head_object(Bucket=bucket, Key=key)["VersionId"]
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=artifact.media_type)["UploadId"]
+    try:
+        parts: list[CompletedPartTypeDef] = []
+        for start in range(0, artifact.size, _COPY):
+            span = f"bytes={start}-{min(start + _COPY, artifact.size) - 1}"
+            number = len(parts) + 1
+            answer = client.upload_part_copy(
+                Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, CopySource=source, CopySourceRange=span
+            )
+            parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
+            _tell(artifact, artifact.size)
+        done = client.complete_multipart_upload(
+            Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+    except BaseException:
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+        raise
+    return done.get("VersionId") or client.head_object(Bucket=bucket, Key=key)["VersionId"]
 
 
 def lock(key: str, version: str, until: datetime) -> datetime:
@@ -172,30 +209,39 @@ def lock(key: str, version: str, until: datetime) -> datetime:
     return until
 
 
-def _delete_incoming(key: str) -> None:
-    client, bucket = storage.client(), storage.bucket()
-    with storage.unavailable("deleting the upload"):
-        for version in client.list_object_versions(Bucket=bucket, Prefix=key).get("Versions", []):
-            client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
-
-
 # -- records and their files -------------------------------------------------------------------------------------------
 
 
 def check_subjects(
-    kind: Kind, digests: Sequence[str], body: Mapping[str, Any], systems: Sequence[str]
+    kind: Kind,
+    digests: Sequence[str],
+    body: Mapping[str, Any],
+    systems: Sequence[str],
+    to_come: list[str] | None = None,
 ) -> list[Artifact]:
     """The artifacts that a record names. Nothing refers to a file that was announced but not confirmed.
 
-    Raises ``artifact_unconfirmed``, ``artifact_required``, ``artifact_digest_mismatch`` and ``artifact_size_mismatch``.
+    With `to_come`, digests of files that may yet be uploaded and confirmed are put there instead of refused.
+    Raises ``artifact_unconfirmed``, ``artifact_required``, ``artifact_digest_mismatch``, ``artifact_size_mismatch`` and
+    ``secret_found``.
     """
     known = {a.sha256: a for a in Artifact.objects.filter(system__in=systems, sha256__in=digests)}
+    if to_come is not None:
+        known = {sha256: artifact for sha256, artifact in known.items() if artifact.state == Artifact.CONFIRMED}
+        to_come += [digest for digest in digests if digest not in known]
     for artifact in known.values():
         if artifact.state != Artifact.CONFIRMED:
             raise ConflictError(
                 f"Artifact {artifact.name} ({artifact.sha256[:12]}…) is not confirmed yet.", code="artifact_unconfirmed"
             )
-    if kind.needs_artifact and (not digests or set(digests) - set(known)):
+        if artifact.waived_by and artifact.kind != kind.name:
+            raise InvalidError(
+                f"{artifact.name} holds what looks like a secret; {artifact.waived_by} lets it through for records of "
+                f"kind {artifact.kind} only.",
+                code="secret_found",
+                where="$.subject",
+            )
+    if kind.needs_artifact and (not digests or set(digests) - set(known) - set(to_come or ())):
         raise InvalidError(
             f"A record of kind {kind.name} names its file as subject, uploaded and confirmed first (POST artifacts).",
             code="artifact_required",

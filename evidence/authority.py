@@ -25,6 +25,8 @@ class Facts:
 
     def __init__(self, epoch: int | None = None) -> None:
         self.epoch = epoch
+        #: For a rehearsal: digests of files that a record names and that are not confirmed yet, instead of a refusal.
+        self.to_come: list[str] | None = None
         self._known: dict[tuple[str, object], Any] = {}
 
     def token(self, token_id: str) -> Token | None:

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections
 
-from evidence import guards, kinds
+from config.errors import InvalidError
+from evidence import guards, kinds, secretscan
 from evidence.keys import is_private_file
 from evidence.kinds import in_force
 from evidence.tlog.errors import TlogError
@@ -81,6 +82,16 @@ def kinds_keep_their_versions(
     except (DatabaseError, TlogError):
         return []  # E003 says so, or check_ledger
     return [Error(text, hint="See docs/kinds.md, versions.", id="evidence.E008") for text in wrong]
+
+
+@register(Tags.security)
+def secret_rules_are_right(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Read now: a rule that cannot be read would refuse the first write."""
+    try:
+        secretscan.load()
+    except InvalidError as error:
+        return [Error(error.detail, hint="Correct the rule; docs/writing.md, Secrets.", id="evidence.E009")]
+    return []
 
 
 @register(Tags.database)

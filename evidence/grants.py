@@ -13,6 +13,7 @@ NARROW = {
     "evidence_tile": "SELECT, INSERT",
     "evidence_payload": "SELECT, INSERT, UPDATE (retain_until), DELETE",
     "evidence_idempotency": "SELECT, INSERT, UPDATE (request_mac)",
+    "evidence_repeat": "SELECT, INSERT, UPDATE",
     "evidence_hold": "SELECT, INSERT, UPDATE (released_by)",
     "evidence_holditem": "SELECT, INSERT",
     "evidence_signingkey": "SELECT, INSERT, UPDATE (to_size, ended_by, ending)",

@@ -15,8 +15,9 @@ from config.errors import (
     TooLargeError,
     UnavailableError,
 )
-from evidence import artifacts, authority, kinds, releases
+from evidence import artifacts, authority, clearance, kinds, releases, repeats
 from evidence.authority import Facts
+from evidence.clearance import Clearance
 from evidence.kinds import Kind
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
 from evidence.ledger.draft import FactsChangedError, Outcome, Remembered
@@ -47,12 +48,25 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
     The appender prepares (`evidence/ledger/appender.py`), unless the record is `large` and would keep others waiting.
     Raises what refused it.
     """
+    drafts: list[Draft] = []
+    try:
+        placed = _recorded(prepare, drafts, large=large)
+    except ProoftrailError as refused:
+        repeats.refused(drafts[-1] if drafts else None, refused)
+        raise
+    repeats.answered(placed)
+    return placed
+
+
+def _recorded(prepare: Callable[[Facts], Draft], drafts: list[Draft], *, large: bool) -> Placed:
+    """`drafts` gets each that was made."""
     used = authority.remembered()
 
     def make() -> list[Draft]:
         nonlocal used
         used = authority.remembered()
-        return [prepare(used)]
+        drafts.append(prepare(used))
+        return drafts[-1:]
 
     try:
         return _settled(appender.append_all(make()) if large else appender.start(make)())
@@ -61,7 +75,8 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
     except ProoftrailError as refused:
         if not hangs_on_facts(refused) or authority.epoch_now() == used.epoch:
             raise
-    return append(prepare(Facts()))
+    drafts.append(prepare(Facts()))
+    return append(drafts[-1])
 
 
 def _settled(outcomes: list[Outcome]) -> Placed:
@@ -97,8 +112,9 @@ def plain_draft(
         _may_post(principal, incoming.kind)
     place = _place(incoming, principal, facts)
     subjects = incoming.subjects or _default_subjects(incoming)
+    cleared = _cleared({"body": incoming.body, "subject": subjects}, incoming.kind, place, actor)
     files, remembered = _files(incoming, _digests(subjects), place.systems, facts, valid_until)
-    return service_draft(
+    draft = service_draft(
         incoming.kind.name,
         incoming.body,
         actor=actor,
@@ -107,9 +123,18 @@ def plain_draft(
         occurred=incoming.occurred,
         subjects=subjects,
         idempotency=idempotency,
-        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
+        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, incoming.kind),
         remembered=remembered,
+    )
+    draft.verification = {**draft.verification, **cleared.verification}
+    return draft
+
+
+def _cleared(said: Mapping[str, Any] | bytes, kind: Kind, place: "_Place", actor: Actor) -> Clearance:
+    """Before anything is stored, or quoted in another refusal. Raises InvalidError ``secret_found``."""
+    return clearance.clear(
+        said, kind=kind.name, systems=place.systems, release=place.release, principal=actor.principal
     )
 
 
@@ -122,7 +147,7 @@ def _files(
     """
     wants_files = incoming.kind.needs_artifact or incoming.kind.name == "deploy.manifest"
     if facts.epoch is None or wants_files:
-        found = artifacts.check_subjects(incoming.kind, digests, incoming.body, systems)
+        found = artifacts.check_subjects(incoming.kind, digests, incoming.body, systems, facts.to_come)
         unasked: tuple[tuple[str, str], ...] = ()
     else:
         found, unasked = [], tuple((system, digest) for system in systems for digest in digests)
@@ -156,7 +181,6 @@ def signed_draft(
     kind = kinds.load().for_predicate(statement.predicate_type)
     _may_post(principal, kind)
     key = _verified_key(envelope, principal, facts)
-    kind.validate(statement.predicate, statement.predicate_type)
     incoming = Incoming(
         kind=kind,
         body=statement.predicate,
@@ -168,6 +192,8 @@ def signed_draft(
         else kind.occurred_in(statement.predicate, statement.predicate_type),
     )
     place = _place(incoming, principal, facts)
+    cleared = _cleared(envelope.payload, kind, place, actor)
+    kind.validate(statement.predicate, statement.predicate_type)
     files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, valid_until)
     return Draft(
         kind=kind,
@@ -179,9 +205,9 @@ def signed_draft(
         envelope=data,
         signed_by="pipeline",
         key=key.key_id,
-        verification=_verification(statement, kind),
+        verification={**_verification(statement, kind), **cleared.verification},
         idempotency=idempotency,
-        admit=_all_of(place.admit, artifacts.still_there(files) if files else None),
+        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, kind),
         remembered=remembered,
     )

@@ -7,8 +7,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from config.errors import ProoftrailError
-from evidence import anchors, artifacts, sign_offs
-from evidence.models import Artifact
+from evidence import anchors, artifacts, sign_offs, uploads
 
 logger = logging.getLogger(__name__)
 
@@ -16,20 +15,19 @@ logger = logging.getLogger(__name__)
 @shared_task(name="evidence.tasks.check_artifact")  # type: ignore[untyped-decorator]  # celery has no types
 def check_artifact(artifact_id: int) -> None:
     """Check one large upload."""
-    artifact = Artifact.objects.get(pk=artifact_id)
-    if artifact.state == Artifact.CHECKING:
-        artifacts.check(artifact)
+    try:
+        artifacts.check_claimed(artifact_id)
+    except ProoftrailError as error:
+        logger.warning("artifact %s: %s", artifact_id, error.code)  # its state says why, or it is tried again
 
 
 @shared_task(name="evidence.tasks.tend_artifacts")  # type: ignore[untyped-decorator]  # celery has no types
 def tend_artifacts() -> None:
-    """Extend locks that records outgrew, and check large uploads whose task was lost."""
+    """Extend locks that records outgrew, check large uploads whose task was lost, give up abandoned ones."""
     artifacts.extend_locks()
-    for artifact in Artifact.objects.filter(state=Artifact.CHECKING).order_by("pk")[:20]:
-        try:
-            artifacts.check(artifact)
-        except ProoftrailError:
-            continue  # its state says why
+    for artifact_id in artifacts.unchecked(timezone.now()):
+        check_artifact.delay(artifact_id)
+    uploads.give_up_abandoned(timezone.now())
 
 
 @shared_task(name="evidence.tasks.publish_anchor")  # type: ignore[untyped-decorator]  # celery has no types

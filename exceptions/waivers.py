@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from evidence.gate import waivers as registry
+from evidence import waivers as registry
 from exceptions.models import Transition
 from exceptions.models.terms import in_state, standing
 

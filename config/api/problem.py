@@ -55,6 +55,7 @@ def describe(error: errors.ProoftrailError) -> tuple[int, dict[str, Any], dict[s
         status = STATUS_OF_CODE[error.code]
         title = HTTPStatus(status).phrase
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.UnavailableError) else {}
+    headers |= error.headers
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
     document = body(status=status, code=error.code, title=title, detail=error.detail, where=error.where, **error.extra)

@@ -15,6 +15,8 @@ from evidence.tlog.canonical import parse_strict
 from evidence.tlog.errors import MalformedError
 
 CHUNK = 1 << 20
+#: Above this a file is uploaded in parts of this size, each with its own digest.
+MULTIPART, PART = 64 << 20, 32 << 20
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class LocalFile:
     path: Path
     size: int
     sha256: str
+    #: Of each part in hex; none of a file that goes in one piece.
+    part_sha256: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -33,20 +37,32 @@ class LocalFile:
 
 
 def local_file(path: Path) -> LocalFile:
-    """Size and digest of a file, read once."""
-    digest, size = hashlib.sha256(), 0
-    with progress.of_bytes(f"Reading {path.name}", read_from(path).stat().st_size) as advance:
-        for chunk in chunks(path):
-            digest.update(chunk)
+    """Size and digests of a file, read once."""
+    whole, part, size = hashlib.sha256(), hashlib.sha256(), 0
+    parts: list[str] = []
+    expected = read_from(path).stat().st_size
+    with progress.of_bytes(f"Reading {path.name}", expected) as shown, path.open("rb") as file:
+        while chunk := file.read(min(CHUNK, PART - size % PART)):
+            whole.update(chunk)
+            part.update(chunk)
             size += len(chunk)
-            advance(len(chunk))
-    return LocalFile(path, size, digest.hexdigest())
+            shown.advance(len(chunk))
+            if size % PART == 0:
+                parts.append(part.hexdigest())
+                part = hashlib.sha256()
+    if size % PART:
+        parts.append(part.hexdigest())
+    return LocalFile(path, size, whole.hexdigest(), tuple(parts) if size > MULTIPART else ())
 
 
-def chunks(path: Path) -> Iterator[bytes]:
+def chunks(path: Path, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+    """A file, or `size` bytes of it from `offset` on, piece by piece."""
+    left = size
     with read_from(path).open("rb") as file:
-        while chunk := file.read(CHUNK):
+        file.seek(offset)
+        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
             yield chunk
+            left = None if left is None else left - len(chunk)
 
 
 def read_from(path: Path) -> Path:

@@ -14,6 +14,7 @@ _ADVICE_BY_CODE = {
     "kind_reserved": "Only the product writes records of this kind.",
     "kind_unknown": "The server's API pages at /api/v1/docs list the kinds that it knows.",
     "record_disposed": "The record's retention ended; its leaf and proofs remain in the ledger.",
+    "secret_found": "Nothing was stored. Remove the secret, have it revoked where it was issued, and send again.",
     "signature_invalid": "Sign with the key that is registered for this pipeline, and send the envelope unchanged.",
 }
 _ADVICE_BY_STATUS = {
@@ -62,6 +63,10 @@ def _message(document: dict[str, Any], response: httpx.Response, code: str) -> s
     for row in document.get("errors") or []:
         if isinstance(row, dict):
             lines.append(f"  {row.get('where', '$')}: {row.get('detail', '')}")
+    for row in document.get("findings") or []:
+        if isinstance(row, dict):
+            place = row.get("pointer") or f"line {row.get('line')}"
+            lines.append(f"  {place}: {row.get('title', '')} ({row.get('rule', '')})")
     return "\n".join([*lines, f"  code {code}, status {response.status_code}"])
 
 

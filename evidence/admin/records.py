@@ -17,7 +17,7 @@ from evidence.admin.shown import TONES, lateness, shown
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
 from evidence.ledger import reader
-from evidence.models import Artifact, Payload, Record, System
+from evidence.models import Artifact, Payload, Record, Repeat, System
 from evidence.people import display_names, visible_systems
 from evidence.tlog.merkle import leaf_hash
 from evidence.tlog.tlog_proof import format_proof
@@ -166,6 +166,7 @@ class RecordAdmin(RoleAdmin):
             leaf_hash=leaf_hash(stored.leaf_bytes).hex(),
             digest=stored.leaf.digest,
             note=reader.note_for(record.index),
+            repeats=Repeat.objects.filter(pk=record.index).first(),
             **self._payload(record, stored),
         )
 

@@ -12,9 +12,10 @@ from rest_framework.views import APIView
 
 from config.api.fields import Text
 from config.errors import InvalidError
-from evidence import artifacts
+from evidence import artifacts, uploads
 from evidence.api.actors import principal_of
-from evidence.api.permissions import PipelineOrPeople
+from evidence.api.dryrun import dry_run
+from evidence.api.permissions import PipelineOrPeople, Writes
 from evidence.models import Artifact, System
 from evidence.people import find_system, visible_systems
 from evidence.tasks import check_artifact
@@ -30,6 +31,9 @@ class ArtifactOut(serializers.Serializer[Artifact]):
     refusal = serializers.CharField()
     retain_until = serializers.DateTimeField()
     locked_until = serializers.DateTimeField(allow_null=True)
+    kind = serializers.CharField(help_text="Kind of the record that will name it")
+    checked = serializers.IntegerField(help_text="Bytes that were read, while its state is `checking`")
+    waived_by = serializers.CharField(help_text="Exceptions under which secrets in it were let through")
     version_id = serializers.CharField()
     key = serializers.CharField()
 
@@ -47,7 +51,7 @@ def _system(request: Request, name: str | None) -> System:
 
 
 class ArtifactList(APIView):
-    permission_classes = [PipelineOrPeople]
+    permission_classes = [PipelineOrPeople, Writes]
 
     @extend_schema_serializer(component_name="ArtifactIn")
     class Input(serializers.Serializer[Any]):
@@ -59,6 +63,12 @@ class ArtifactList(APIView):
             r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$", default="application/octet-stream"
         )
         kind = serializers.CharField(default="deploy.manifest", help_text="Kind of the record that will name it")
+        part_sha256 = serializers.ListField(
+            child=serializers.RegexField(r"^[0-9a-f]{64}$"),
+            default=list,
+            max_length=10_000,
+            help_text="Over 64 MiB: SHA-256 of each 32 MiB of the file, to upload it in parts and resume",
+        )
 
     @extend_schema(
         operation_id="artifacts_announce",
@@ -72,12 +82,16 @@ class ArtifactList(APIView):
     def post(self, request: Request) -> Response:
         """Announce a file; PUT its bytes to `upload.url` with exactly `upload.headers`, then confirm.
 
-        `upload` is null where this system holds the confirmed file already.
+        `upload` is null where this system holds the confirmed file already. In parts (`part_sha256`), PUT each of
+        `upload.parts`, its `size` bytes from `offset` on, and announce again with the same digests until none is left:
+        that is also how an interrupted upload goes on. With `?dry_run=1` it is only checked.
         """
         data = self.Input(data=request.data)
         data.is_valid(raise_exception=True)
         values = data.validated_data
-        artifact = artifacts.announce(
+        if dry_run(request._request):
+            return self._rehearse(request, values)
+        artifact = uploads.announce(
             principal=principal_of(request),
             system=_system(request, values.get("system")),
             sha256=values["sha256"],
@@ -86,9 +100,17 @@ class ArtifactList(APIView):
             media_type=values["media_type"],
             kind=artifacts.kind_for_upload(values["kind"]),
             limit=settings.MAX_ARTIFACT_BYTES,
+            part_sha256=values["part_sha256"],
         )
-        upload = artifacts.presigned_put(artifact) if artifact.state == Artifact.INCOMING else None
-        return Response({"artifact": ArtifactOut(artifact).data, "upload": upload}, status=201)
+        return Response({"artifact": ArtifactOut(artifact).data, "upload": uploads.offer(artifact)}, status=201)
+
+    def _rehearse(self, request: Request, values: dict[str, Any]) -> Response:
+        """Whether the file would be taken, and whether it is there already."""
+        system, kind = _system(request, values.get("system")), artifacts.kind_for_upload(values["kind"])
+        limit = settings.MAX_ARTIFACT_BYTES
+        uploads.check_announcement(size=values["size"], limit=limit, part_sha256=values["part_sha256"])
+        known = Artifact.objects.filter(system=system, sha256=values["sha256"], state=Artifact.CONFIRMED).exists()
+        return Response({"dry_run": True, "kind": kind.name, "system": system.name, "confirmed": known})
 
 
 class ArtifactDetail(APIView):
@@ -102,7 +124,7 @@ class ArtifactDetail(APIView):
 
 
 class ArtifactConfirm(APIView):
-    permission_classes = [PipelineOrPeople]
+    permission_classes = [PipelineOrPeople, Writes]
 
     @extend_schema(
         operation_id="artifacts_confirm",

@@ -24,7 +24,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError, TooLargeError
-from evidence import authority, records
+from evidence import authority, records, repeats
 from evidence.api import actors
 from evidence.api.admission import batch_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
@@ -253,7 +253,9 @@ def _append(sender: _Sender, group: list[_Line], facts: Facts) -> Callable[[], l
 
     def outcomes() -> list[Outcome]:
         try:
-            appended = iter(wait())
+            waited = wait()
+            repeats.settled(drafts, waited)
+            appended = iter(waited)
         except ProoftrailError as error:  # not confirmed in time: the retry of each line settles it
             appended = repeat(error)
         return [next(appended) if isinstance(draft, Draft) else draft for draft in prepared]

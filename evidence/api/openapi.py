@@ -42,6 +42,7 @@ def _post_records() -> dict[str, Any]:
         ("query", "release", "With an envelope: the release it belongs to"),
         ("query", "system", "With an envelope of a kind without a release"),
         ("query", "occurred_at", "With an envelope: when it happened, RFC 3339 with offset"),
+        ("query", "dry_run", "1: check everything, write nothing, and answer what would be recorded"),
     ]
     receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
     return {

@@ -33,6 +33,15 @@ def opens_to(*roles: str, pipelines: bool = False) -> type[BasePermission]:
 INSIDE = ("liaison", "engineer", "approver", "captain", "executive")
 
 
+class Writes(BasePermission):
+    """A pipeline's token needs the scope records:write; people are limited by their roles."""
+
+    message = "The token's scopes do not include records:write."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return token_has_scope(request.auth, "records:write")
+
+
 PipelineOrPeople = opens_to(*INSIDE, pipelines=True)
 
 

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError
@@ -12,10 +12,12 @@ from evidence import authority, records
 from evidence.api import actors
 from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer_in, principal_of, resolve_token
+from evidence.api.dryrun import as_if_meant, dry_run
 from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import token_has_scope
 from evidence.authority import Facts
 from evidence.ledger import Draft, Idempotency, Placed, loop
+from evidence.rehearsal import rehearse
 from evidence.tlog.errors import TlogError
 
 DSSE = "application/vnd.dsse.envelope.v1+json"
@@ -58,6 +60,9 @@ def post(request: HttpRequest) -> HttpResponse:
 def answer(request: HttpRequest) -> HttpResponse:
     """Record what a request says, or say why not."""
     try:
+        if dry_run(request):
+            as_if_meant(request)
+            return JsonResponse(rehearse(functools.partial(_draft, Sent.of(request))))
         placed = write(Sent.of(request))
     except ProoftrailError as error:
         return problem.respond(error)
@@ -83,7 +88,7 @@ def write(sent: Sent) -> Placed:
 async def write_from_memory(sent: Sent) -> Placed:
     """The same on the event loop, by what this process remembers. Raises `loop.TheLongWay` where `write` is to be
     asked, else UnavailableError."""
-    if len(sent.body) > LARGE:
+    if len(sent.body) > LARGE or "dry_run" in sent.query:
         raise loop.TheLongWay
     return await loop.write(lambda: _draft(sent, authority.remembered()))
 

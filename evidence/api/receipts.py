@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_framework.response import Response
 
+from evidence import repeats
 from evidence.ledger import Placed
 
 
@@ -16,6 +17,7 @@ def receipt_of(placed: Placed) -> dict[str, Any]:
 
 def answer(placed: Placed, *, status: int = 201, **parts: Any) -> Response:
     """``{<part>: …, "receipt": …}``; a replay is 200 and says so in ``Idempotency-Replayed``."""
+    repeats.answered(placed)
     headers = {"Idempotency-Replayed": "true"} if placed.replayed else {}
     status = 200 if placed.replayed else status
     return Response(parts | {"receipt": receipt_of(placed)}, status=status, headers=headers)

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
 from config.errors import ForbiddenError, InvalidError, MissingError
-from evidence import search
+from evidence import repeats, search
 from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
 from evidence.ledger import reader
@@ -123,6 +123,7 @@ class RecordDetail(APIView):
         record = visible_record(request, index)
         stored = reader.get(index)
         found = row(record, display_names([record.principal])) | {"leaf": b64.encode(stored.leaf_bytes)}
+        found |= {"repeats": repeats.of(index)}
         if stored.envelope is None or stored.context is None or stored.salt is None:
             return Response(found | {"disposed": True})
         payload = Payload.objects.only("retain_until", "retention_class").get(pk=index)

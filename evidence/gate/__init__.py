@@ -3,6 +3,6 @@
 from evidence.gate.answer import Answer, Judged
 from evidence.gate.decisions import decide
 from evidence.gate.evaluation import ask
-from evidence.gate.waivers import Waiver
+from evidence.waivers import Waiver
 
 __all__ = ["Answer", "Judged", "Waiver", "ask", "decide"]

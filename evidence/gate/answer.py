@@ -8,8 +8,8 @@ from typing import Any
 from evidence.gate.facts import shown
 from evidence.gate.findings import PASSING, WAIVED, Finding
 from evidence.gate.policy import Requirement
-from evidence.gate.waivers import Waiver
 from evidence.tlog.leaf import format_time
+from evidence.waivers import Waiver
 
 GREEN, RED = "green", "red"
 #: Records that an answer names for one requirement.

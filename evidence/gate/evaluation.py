@@ -11,8 +11,8 @@ from evidence.gate.findings import Finding
 from evidence.gate.gather import Pin, gather, pin
 from evidence.gate.policy import ENVIRONMENTS, Requirement
 from evidence.gate.rules import load as load_rules
-from evidence.gate.waivers import Waiver, waivers_of
 from evidence.models import Release
+from evidence.waivers import Waiver, waivers_of
 
 
 def ask(*, release: Release, environment: str, as_of: datetime | None = None, size: int | None = None) -> Answer:

@@ -12,10 +12,10 @@ from django.utils import timezone
 from config.errors import ConflictError, InvalidError
 from evidence.gate.facts import Event, Facts, deploy_time
 from evidence.gate.policy import Policy
-from evidence.gate.waivers import waivers_of
 from evidence.ledger import reader
 from evidence.models import Record, Release
 from evidence.projections import manifest_digest
+from evidence.waivers import waivers_of
 
 #: What rules look at in the release itself.
 OF_RELEASE = (

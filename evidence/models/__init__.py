@@ -2,7 +2,7 @@
 
 from evidence.models.anchors import Anchor, Standing
 from evidence.models.artifacts import Artifact
-from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, SigningKey, Tile
+from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, Repeat, SigningKey, Tile
 from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
 from evidence.models.records import Hold, HoldItem, Record
 from evidence.models.releases import Approval, Release
@@ -24,6 +24,7 @@ __all__ = [
     "PipelineKey",
     "Record",
     "Release",
+    "Repeat",
     "SignOff",
     "SignOffRequest",
     "SigningKey",

@@ -101,6 +101,21 @@ class Idempotency(models.Model):
         indexes = [models.Index(fields=["index"], name="idempotency_index")]  # erased by record index
 
 
+class Repeat(models.Model):
+    """How often a record's Idempotency-Key came again: with the same request, or with another, which was refused.
+
+    Counted beside the ledger, and written every few seconds (`evidence/repeats.py`).
+    """
+
+    index = models.BigIntegerField(primary_key=True)
+    replays = models.BigIntegerField(default=0)
+    refusals = models.BigIntegerField(default=0)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "evidence_repeat"
+
+
 class SigningKey(models.Model):
     """Public halves of the service's own keys, kept for ever: a projection of the `key.*` records about them.
 

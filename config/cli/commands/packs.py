@@ -132,11 +132,11 @@ def _fetch(link: dict[str, Any], target: Path) -> None:
         with presigned() as client, client.stream("GET", link["url"]) as response, unfinished.open("wb") as file:
             if not response.is_success:
                 raise CommandError(f"The store answered {response.status_code}", code=ExitCode.SERVER)
-            with progress.of_bytes(f"Downloading {target.name}", link["size"]) as advance:
+            with progress.of_bytes(f"Downloading {target.name}", link["size"]) as shown:
                 for chunk in response.iter_raw(CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
-                    advance(len(chunk))
+                    shown.advance(len(chunk))
             file.flush()
             os.fsync(file.fileno())
         _check_digest(link, digest.hexdigest(), unfinished.stat().st_size)

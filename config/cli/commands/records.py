@@ -1,6 +1,5 @@
 """`attest` and `upload`."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.cli import environment, output, receipts, reports
+from config.cli import environment, output, receipts, rehearsals, reports
 from config.cli.api import Answer, Api, segment
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.files import LocalFile, local_file, read_body, read_from
@@ -87,7 +86,7 @@ def attest(
     occurred_at: Annotated[str | None, typer.Option(help="When it happened, RFC 3339 with an offset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the receipt here, and a signed envelope beside it.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Your own key; by default a new one.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Have everything checked; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt.")] = False,
 ) -> None:
     """Record evidence and check the receipt that comes back."""
@@ -100,12 +99,11 @@ def attest(
     evidence = _evidence(kind, release, system, occurred_at, members, attached)
     if predicate_type and not sign_with:
         raise usage("--predicate-type goes with --sign-with", "What the service signs has its own predicate type.")
-    type_of = predicate_type_for if dry_run else _type_in_force
-    envelope = evidence.envelope(sign_with, lambda _: predicate_type or type_of(kind)) if sign_with else None
-    if dry_run:
-        output.data(json.loads(envelope) if envelope else evidence.request())
-        return
+    envelope = evidence.envelope(sign_with, lambda _: predicate_type or _type_in_force(kind)) if sign_with else None
     api = Api.current()
+    if dry_run:
+        _rehearse(api, evidence, envelope, attached, key=idempotency_key, as_json=as_json)
+        return
     for item in attached:
         upload_file(api, item, system=_system_of(evidence), kind=kind)
     answer = _post(api, evidence, envelope, idempotency_key)
@@ -197,6 +195,25 @@ def _system_of(evidence: Evidence) -> str:
     if not system:
         raise usage("Uploading needs a system", "Give --system or --release.")
     return system
+
+
+def _rehearse(
+    api: Api, evidence: Evidence, envelope: bytes | None, attached: list[LocalFile], *, key: str | None, as_json: bool
+) -> None:
+    found = rehearsals.rehearse(
+        api,
+        request=evidence.request(),
+        envelope=envelope,
+        parameters=evidence.parameters(),
+        files=attached,
+        system=_system_of(evidence) if attached else None,
+        kind=evidence.kind,
+        key=key,
+    )
+    if as_json:
+        output.data(found)
+    else:
+        rehearsals.show(found, attached)
 
 
 def _post(api: Api, evidence: Evidence, envelope: bytes | None, key: str | None) -> Answer:

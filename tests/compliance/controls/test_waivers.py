@@ -6,9 +6,9 @@ import pytest
 
 from compliance.controls.exceptions import waivers as from_records
 from compliance.controls.populations import Period, exception_lives
-from evidence.gate.waivers import waivers_of
 from evidence.ledger import Actor, reader
 from evidence.models import User
+from evidence.waivers import waivers_of
 from exceptions import lifecycle
 from exceptions.models import SecurityException, Transition
 from exceptions.waivers import waivers as from_register

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from config.cli import files
 from evidence.tlog import dsse, keys
 from evidence.tlog.canonical import canonical
 from evidence.tlog.note import Signer
@@ -196,15 +197,56 @@ def test_it_prints_the_receipt_as_it_came(logged_in: Service, prooftrail: Prooft
     assert "recorded before, same answer" in prooftrail("attest", "drill").out
 
 
-def test_it_sends_nothing_when_dry(prooftrail: Prooftrail, body: Path, site: Path) -> None:
-    outcome = prooftrail(
-        "attest", "validation.result", "--release", RELEASE, "--body", body, "--file", site, "--dry-run"
-    )
-    assert outcome.code == 0
-    assert json.loads(outcome.out)["subject"] == [{"name": "site.tar.gz", "digest": {"sha256": SITE_SHA}}]
+REHEARSED = {
+    "dry_run": True,
+    "would": "record",
+    "index": None,
+    "kind": "validation.result",
+    "release": RELEASE,
+    "systems": ["web"],
+    "signed_by": "service",
+    "retain_until": "2033-11-22T05:00:00.000000Z",
+    "bytes": 900,
+    "files_to_come": [SITE_SHA],
+}
+
+
+def test_it_has_everything_checked_and_uploads_nothing_when_dry(
+    logged_in: Service, prooftrail: Prooftrail, body: Path, site: Path
+) -> None:
+    logged_in.on(RECORDS, Reply(REHEARSED))
+    arguments = ("attest", "validation.result", "--release", RELEASE, "--body", body, "--file", site, "--dry-run")
+    outcome = prooftrail(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "would be recorded. Nothing was written." in outcome.out
+    assert "site.tar.gz" in outcome.out
+    assert [(seen.path, seen.query) for seen in logged_in.seen] == [
+        ("/api/v1/artifacts", {"dry_run": ["1"]}),
+        ("/api/v1/records", {"dry_run": ["1"]}),
+    ]
+    assert json.loads(prooftrail(*arguments, "--json").out) == REHEARSED
+    logged_in.on(RECORDS, problem(422, "body_invalid"))
+    assert prooftrail(*arguments).code == 4
+
+
+def test_it_has_a_signature_checked_when_dry(logged_in: Service, prooftrail: Prooftrail, body: Path) -> None:
+    logged_in.on(RECORDS, Reply(REHEARSED | {"signed_by": "pipeline", "would": "replay", "index": 7}))
     prooftrail("keygen", "--out", "key.pem")
-    outcome = prooftrail("attest", "validation.result", "--body", body, "--sign-with", "key.pem", "--dry-run")
-    assert set(json.loads(outcome.out)) == {"payload", "payloadType", "signatures"}
+    outcome = prooftrail(
+        "attest", "validation.result", "--release", RELEASE, "--body", body, "--sign-with", "key.pem", "--dry-run"
+    )
+    assert "Record 7 would be answered again" in outcome.out
+    sent = logged_in.requests(RECORDS)[0]
+    assert sent.query == {"release": [RELEASE], "dry_run": ["1"]}
+    assert set(sent.json()) == {"payload", "payloadType", "signatures"}
+
+
+def test_it_shows_where_a_secret_was_found(logged_in: Service, prooftrail: Prooftrail, body: Path) -> None:
+    finding = {"rule": "github-token", "title": "GitHub token", "pointer": "/body/detail"}
+    logged_in.on(RECORDS, problem(422, "secret_found", findings=[finding]))
+    outcome = prooftrail("attest", "validation.result", "--release", RELEASE, "--body", body)
+    assert outcome.code == 4
+    assert "/body/detail: GitHub token (github-token)" in outcome.err
 
 
 @pytest.mark.parametrize("fault", ["body", "release", "kind", "log", "shape"])
@@ -291,3 +333,60 @@ def test_it_says_that_the_store_refused(logged_in: Service, prooftrail: Prooftra
 def test_it_needs_a_system_to_upload_to(logged_in: Service, prooftrail: Prooftrail, site: Path) -> None:
     assert prooftrail("attest", "drill", "--file", site).code == 4
     assert logged_in.seen == []
+
+
+# -- large files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three parts and a bit, of four bytes each."""
+    monkeypatch.setattr(files, "MULTIPART", 8)
+    monkeypatch.setattr(files, "PART", 4)
+    path = Path("build.log")
+    path.write_bytes(b"aaaabbbbccccd")
+    return path
+
+
+def offered(service: Service, *numbers: int, age: str = "") -> Reply:
+    """An announcement's answer that asks for these of the four parts."""
+    parts = [
+        {
+            "number": number,
+            "offset": (number - 1) * 4,
+            "size": 4 if number < 4 else 1,
+            "url": f"{service.url}/part/{number}{age}",
+            "method": "PUT",
+            "headers": {"Content-Length": "4" if number < 4 else "1"},
+        }
+        for number in numbers
+    ]
+    upload = {"part_size": 4, "parts_total": 4, "parts_done": 4 - len(numbers), "parts": parts}
+    return Reply({"artifact": {"sha256": "0", "state": "incoming"}, "upload": upload}, 201)
+
+
+def test_it_sends_a_large_file_in_parts_until_none_is_asked_for(
+    logged_in: Service, prooftrail: Prooftrail, large: Path
+) -> None:
+    announce = "POST /api/v1/artifacts"
+    logged_in.on(announce, offered(logged_in, 1, 2, 4), offered(logged_in, 2, age="-anew"), offered(logged_in))
+    digest = sha256(large.read_bytes()).hexdigest()
+    confirmed = {"artifact": {"sha256": digest, "state": "confirmed"}}
+    logged_in.on(f"POST /api/v1/artifacts/{digest}/confirm", Reply(confirmed))
+    logged_in.on("PUT /part/1", Reply("", 200))
+    logged_in.on("PUT /part/2", Reply("expired", 403))
+    logged_in.on("PUT /part/2-anew", Reply("", 200))
+    outcome = prooftrail("upload", large, "--system", "web")
+    assert outcome.code == 0, outcome.err
+    sent = [(seen.path, seen.body) for seen in logged_in.seen if seen.method == "PUT"]
+    assert sent == [("/part/1", b"aaaa"), ("/part/2", b"bbbb"), ("/part/2-anew", b"bbbb")]
+    digests = [sha256(part).hexdigest() for part in (b"aaaa", b"bbbb", b"cccc", b"d")]
+    assert [seen.json()["part_sha256"] for seen in logged_in.requests(announce)] == [digests] * 3
+
+
+def test_it_gives_up_on_urls_that_never_hold(logged_in: Service, prooftrail: Prooftrail, large: Path) -> None:
+    logged_in.on("POST /api/v1/artifacts", offered(logged_in, 1))
+    logged_in.on("PUT /part/1", Reply("", 403))
+    outcome = prooftrail("upload", large, "--system", "web")
+    assert outcome.code == 2
+    assert len(logged_in.requests("PUT /part/1")) == 3

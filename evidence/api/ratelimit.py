@@ -1,0 +1,317 @@
+"""Token buckets for each principal (R4.2): kept in Valkey, spent here.
+
+A request never waits for Valkey. Each process takes tokens from a principal's bucket in blocks and spends them by
+itself; a thread of its own asks for the next block while the last is being spent. What is spent before an answer has
+come is owed, and paid from the next block: so a principal gets its rate, whatever the number of processes, and more
+than that only for the milliseconds an answer takes. Nobody is refused but on Valkey's word that the bucket is empty.
+
+Without Valkey nobody is refused: evidence is worth more than fairness, and admission (`admission.py`) still bounds
+what a process takes on. The outage is logged once, and counted.
+
+The script is our own and short: the libraries for this go to the server with every request, which would double the
+time of a write, and a bucket must be drawn from and debited in one step.
+"""
+
+import logging
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from config.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+#: Of a second: how much of a rate a process takes at once.
+_BLOCK_SECONDS = 0.1
+#: How long nobody is refused after Valkey did not answer, until it is asked again.
+_PAUSE = 1.0
+_TIMEOUT = 0.5
+#: Principals that a process remembers. Those idle for longest go first, with what they had left.
+_MOST = 10_000
+_IDLE = 10.0
+
+# KEYS: the bucket. ARGV: tokens a second, the most it holds, tokens wanted, of which so many are owed already.
+# What is owed is taken even from an empty bucket, up to a minute's worth.
+# Answers {tokens given, tokens left}, as texts: numbers would lose their fractions.
+_DRAW = """
+local rate, most, want, owed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = most
+if kept[1] then tokens = math.min(most, tonumber(kept[1]) + math.max(0, now - tonumber(kept[2])) * rate) end
+tokens = math.max(tokens - owed, -60 * rate)
+local given = math.max(0, math.min(want - owed, math.floor(tokens)))
+tokens = tokens - given
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil((most - tokens) / rate * 1000) + 1000)
+return {string.format('%.6f', given), string.format('%.6f', tokens)}
+"""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`rate` tokens a second, at most `burst` at once."""
+
+    name: str
+    rate: float
+    burst: float
+
+    @property
+    def block(self) -> float:
+        return max(1.0, math.floor(self.rate * _BLOCK_SECONDS))
+
+    @property
+    def header(self) -> str:
+        """``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers): a full bucket, and how long it takes to fill."""
+        return f'"{self.name}";q={math.floor(self.burst)};w={math.ceil(self.burst / self.rate)}'
+
+
+def policy(name: str) -> Policy:
+    """From the settings: ``RATE_LIMITS = {name: (tokens a second, burst)}``."""
+    rate, burst = settings.RATE_LIMITS[name]
+    return Policy(name, float(rate), float(burst))
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Whether a request may go on, and what to tell its sender."""
+
+    allowed: bool
+    policy: Policy
+    #: Whole tokens left, as far as this process knows.
+    remaining: int
+    #: Seconds until the next token where there is none, else until the bucket is full.
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """``RateLimit-Policy`` and ``RateLimit``."""
+        limit = f'"{self.policy.name}";r={self.remaining};t={self.reset}'
+        return {"RateLimit-Policy": self.policy.header, "RateLimit": limit}
+
+    def check(self) -> None:
+        """Raises UnavailableError ``rate_limited`` (429 with Retry-After)."""
+        if not self.allowed:
+            raise RateLimitedError(self)
+
+
+class RateLimitedError(UnavailableError):
+    code = "rate_limited"
+
+    def __init__(self, verdict: Verdict) -> None:
+        policy = verdict.policy
+        super().__init__(
+            f"Too many requests: {policy.rate:g} a second are yours, and {policy.burst:g} at once. "
+            f"Send it again in {verdict.reset} s, with the same Idempotency-Key.",
+            retry_after=verdict.reset,
+            **{"violated-policies": [policy.name]},
+        )
+        self.headers = verdict.headers()
+
+
+# -- what this process spends ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Share:
+    """What this process holds of one bucket."""
+
+    key: str
+    policy: Policy
+    #: Below zero: spent before an answer came, and owed.
+    tokens: float = 0.0
+    #: What Valkey had left at its last answer.
+    left: float = 0.0
+    #: The bucket is empty until then (monotonic).
+    empty_until: float = 0.0
+    asked: bool = False
+    used: float = 0.0
+
+
+@dataclass
+class Counters:
+    """What happened in this process, for metrics."""
+
+    refused: int = 0
+    asked: int = 0
+    #: Answers that did not come: in the pause after each, nobody was refused.
+    unanswered: int = 0
+
+
+@dataclass
+class _Process:
+    """The shares of a process and the thread that asks for more."""
+
+    pid: int = field(default_factory=os.getpid)
+    shares: dict[str, _Share] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    wanted: "queue.SimpleQueue[_Share | None]" = field(default_factory=queue.SimpleQueue)
+    #: Until then nobody is refused, and Valkey is not asked (monotonic).
+    open_until: float = 0.0
+    away: bool = False
+    counters: Counters = field(default_factory=Counters)
+
+    def start(self) -> "_Process":
+        threading.Thread(target=self._run, name="ratelimit", daemon=True).start()
+        return self
+
+    def take(self, principal: str, policy: Policy, cost: float) -> Verdict:
+        now = time.monotonic()
+        key = f"{policy.name}:{principal}"
+        with self.lock:
+            share = self.shares.get(key)
+            if share is None or share.policy != policy:
+                share = self._new(key, policy, now)
+            if now < self.open_until:
+                return Verdict(True, policy, math.floor(policy.burst), 0)
+            if now < share.empty_until and share.tokens < cost:
+                self.counters.refused += 1
+                return Verdict(False, policy, 0, max(1, math.ceil(share.empty_until - now)))
+            if now - share.used > _IDLE:
+                share.tokens = min(share.tokens, 0.0)  # other processes have spent since
+            share.tokens -= cost
+            share.used = now
+            if share.tokens < policy.block / 2 and not share.asked and now >= share.empty_until:
+                share.asked = True
+                self.wanted.put(share)
+            remaining = max(0.0, share.left + share.tokens)
+        return Verdict(True, policy, math.floor(remaining), math.ceil((policy.burst - remaining) / policy.rate))
+
+    def _new(self, key: str, policy: Policy, now: float) -> _Share:
+        if len(self.shares) >= _MOST:
+            for idle in sorted(self.shares.values(), key=lambda share: share.used)[: _MOST // 4]:
+                del self.shares[idle.key]
+        share = self.shares[key] = _Share(key, policy, left=policy.burst, used=now)
+        return share
+
+    def _run(self) -> None:
+        client = connect()
+        draw = client.register_script(_DRAW)
+        while (share := self.wanted.get()) is not None:
+            try:
+                self._draw(share, draw)
+            except (RedisError, OSError, ValueError) as error:
+                self._unanswered(share, error)
+        client.close()
+
+    def _draw(self, share: _Share, draw: Any) -> None:
+        policy, owed = share.policy, max(0.0, -share.tokens)
+        want = owed + policy.block
+        answer = draw(keys=[f"prooftrail:rate:{share.key}"], args=[policy.rate, policy.burst, want, owed])
+        given, left = (float(number) for number in answer)
+        with self.lock:
+            self.counters.asked += 1
+            share.asked = False
+            share.tokens += owed + given
+            share.left = max(0.0, left)
+            if given < 1 and share.tokens < 1:
+                share.empty_until = time.monotonic() + max(0.001, (1 - left) / policy.rate)
+        if self.away:
+            self.away = False
+            logger.info("rate limits: Valkey answers again")
+
+    def _unanswered(self, share: _Share, error: Exception) -> None:
+        with self.lock:
+            self.counters.unanswered += 1
+            self.open_until = time.monotonic() + _PAUSE
+            share.asked, share.tokens, share.empty_until = False, 0.0, 0.0
+        if not self.away:
+            self.away = True
+            logger.warning("rate limits: nobody is limited until Valkey answers (%s)", type(error).__name__)
+
+
+def connect() -> "redis.Redis":
+    return redis.Redis.from_url(
+        settings.CELERY_BROKER_URL, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, health_check_interval=0
+    )
+
+
+_process: _Process | None = None
+_starting = threading.Lock()
+
+
+def _running() -> _Process:
+    global _process
+    if _process is None or _process.pid != os.getpid():
+        with _starting:
+            if _process is None or _process.pid != os.getpid():
+                _process = _Process().start()
+    return _process
+
+
+def take(principal: str, cost: float = 1, *, name: str = "writes") -> Verdict:
+    """Spend `cost` tokens of a principal (opaque id) under the policy `name`; no round trip, about a microsecond."""
+    return _running().take(principal, _policy(name), cost)
+
+
+_policies: dict[str, Policy] = {}
+
+
+def _policy(name: str) -> Policy:
+    found = _policies.get(name)
+    if found is None:
+        found = _policies[name] = policy(name)
+    return found
+
+
+def counters() -> Counters:
+    """Of this process."""
+    return _running().counters
+
+
+def state() -> str:
+    """For readiness: ``ok``, or that nobody is limited."""
+    return "open: Valkey does not answer, nobody is limited" if _running().away else "ok"
+
+
+def forget() -> None:
+    """Start over as a fresh process would: for a test that changes settings or engines."""
+    global _process
+    if _process is not None:
+        _process.wanted.put(None)  # ends its thread
+    _process = None
+    _policies.clear()
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+class Throttle(BaseThrottle):
+    """DRF's side of it: all calls but `POST records` and its batch, which take their tokens themselves."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Raises UnavailableError ``rate_limited``: its answer says what DRF's would not."""
+        uid = getattr(request.user, "uid", None)
+        # Who has no identity (a public log) shares a bucket with all who come from there.
+        who = uid or f"address:{request.META.get('REMOTE_ADDR', '')}"
+        verdict = take(who, name="calls" if uid else "anonymous")
+        request._request.rate_limit = verdict  # type: ignore[attr-defined]  # read by `RateLimitHeaders`
+        verdict.check()
+        return True
+
+
+class RateLimitHeaders:
+    """Middleware: tells each caller of the API what is left."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        verdict: Verdict | None = getattr(request, "rate_limit", None)
+        if verdict is not None:
+            for name, value in verdict.headers().items():
+                response[name] = value
+        return response

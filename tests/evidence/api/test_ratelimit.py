@@ -1,0 +1,99 @@
+"""Token buckets for each principal: the rate holds across processes, and an outage of Valkey limits nobody (R4.2)."""
+
+import logging
+import time
+
+import pytest
+
+from config.stack.ports import choose
+from config.stack.processes import wait_until
+from config.stack.valkey import Valkey
+from evidence.api import ratelimit
+from evidence.api.ratelimit import Policy, take
+
+SLOW = {"writes": (1000, 2000), "calls": (0.01, 3), "anonymous": (0.01, 2)}
+
+
+@pytest.fixture(autouse=True)
+def buckets(broker, settings):
+    """Valkey without tokens spent, and a process that has asked for none."""
+    settings.RATE_LIMITS = SLOW
+    ratelimit.forget()
+    yield
+    ratelimit.forget()
+
+
+def spend(process, policy, seconds=1.0, principal="p_1"):
+    """What a principal that does not stop gets from each of the processes."""
+    end, allowed = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        allowed += sum(one.take(principal, policy, 1).allowed for one in process)
+        time.sleep(0.001)
+    return allowed
+
+
+def test_processes_share_one_bucket_and_each_principal_has_its_own():
+    policy = Policy("writes", rate=100, burst=50)
+    processes = [ratelimit._Process().start() for _ in range(3)]
+    started = time.monotonic()
+    allowed = spend(processes, policy)
+    most = 50 + 100 * (time.monotonic() - started)
+    assert 0.8 * most <= allowed <= most + 3 * policy.block
+    assert processes[0].take("p_2", policy, 1).allowed
+    assert processes[0].counters.asked < 200  # not one for each of about 2,000 calls
+
+
+def test_what_was_spent_before_an_answer_is_owed():
+    policy = Policy("writes", rate=100, burst=10)
+    process = ratelimit._Process().start()
+    assert process.take("p_1", policy, 60).allowed  # unknown yet: nobody waits for Valkey
+    assert wait_until(lambda: not process.take("p_1", policy, 1).allowed, timeout=5, pause=0.001)
+    started = time.monotonic()
+    assert wait_until(lambda: process.take("p_1", policy, 1).allowed, timeout=5, pause=0.01)
+    assert time.monotonic() - started > 0.3  # 50 tokens late at 100 a second, less what the polling took
+
+
+def test_it_answers_429_with_what_the_drafts_name(api, release):
+    assert wait_until(lambda: api.get("releases").status_code == 429, timeout=5, pause=0)
+    refused = api.get("releases")
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["violated-policies"]) == (429, "rate_limited", ["calls"])
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused["RateLimit-Policy"] == '"calls";q=3;w=300'
+    assert refused["RateLimit"] == f'"calls";r=0;t={refused["Retry-After"]}'
+    assert 1 <= int(refused["Retry-After"]) <= 500
+
+
+def test_it_tells_what_is_left(api, release):
+    answer = api.get("kinds")
+    assert answer.status_code == 200
+    assert answer["RateLimit-Policy"] == '"calls";q=3;w=300'
+    assert answer["RateLimit"].startswith('"calls";r=')
+
+
+def test_it_limits_who_has_no_identity_by_address(api, settings):
+    settings.LOG_PUBLIC = True
+    api.token = None
+    assert wait_until(lambda: api.get("log/keys").status_code == 429, timeout=5, pause=0)
+    assert api.get("log/keys").json()["violated-policies"] == ["anonymous"]
+
+
+def test_nobody_is_limited_while_valkey_is_away(settings, caplog, monkeypatch, tmp_path):
+    own = Valkey(tmp_path / "valkey", choose(1)[0], "only-for-this-test", tmp_path / "valkey.log", durable=False)
+    settings.CELERY_BROKER_URL = own.url()
+    settings.RATE_LIMITS = {"writes": (1, 1)}
+    monkeypatch.setattr(ratelimit, "_PAUSE", 0.05)
+    with caplog.at_level(logging.INFO, logger="evidence.api.ratelimit"):
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            assert take("p_1").allowed
+            time.sleep(0.001)
+        assert ratelimit.counters().unanswered > 2
+        assert ratelimit.state().startswith("open")
+        assert len([record for record in caplog.records if "nobody is limited" in record.message]) == 1
+        child = own.start()
+        try:
+            assert wait_until(lambda: not take("p_1").allowed, timeout=5, pause=0.001)
+            assert ratelimit.state() == "ok"
+        finally:
+            child.stop()
