@@ -72,21 +72,24 @@ class DirectWrites:
         await _send(*answer, send)
 
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
+        sent = _sent(scope, body)
         try:
-            return posting.receipt(await posting.write_from_memory(_sent(scope, body)))
+            if sent is not None:
+                return posting.receipt(sent, await posting.write_from_memory(sent))
         except loop.TheLongWay:
-            async with self._writing:
-                running = asyncio.get_running_loop()
-                return await running.run_in_executor(self._django.executor, _in_thread, scope, body)
+            pass
+        async with self._writing:
+            running = asyncio.get_running_loop()
+            return await running.run_in_executor(self._django.executor, _in_thread, scope, body, sent)
 
 
-def _in_thread(scope: Scope, body: bytes) -> Answer:
+def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None) -> Answer:
     """As Django's own handler would call the view."""
     environ = build_environ(scope, BytesIO(body))  # type: ignore[arg-type]  # all that Django reads of it is read()
     request = WSGIRequest({**environ, "CONTENT_LENGTH": str(len(body))})
     try:
         request.get_host()
-        response = posting.answer(request)
+        response = posting.answer(request, sent)
     except Exception as error:
         response = response_for_exception(request, error)
     finally:
@@ -95,11 +98,11 @@ def _in_thread(scope: Scope, body: bytes) -> Answer:
     return response.status_code, dict(response.headers), response.content
 
 
-def _sent(scope: Scope, body: bytes) -> posting.Sent:
-    """Raises TheLongWay for what Django would look at twice: an unknown host, a header that comes twice."""
+def _sent(scope: Scope, body: bytes) -> posting.Sent | None:
+    """None for what Django would look at twice: an unknown host, a header that comes twice."""
     headers = dict(scope["headers"])
     if len(headers) != len(scope["headers"]) or not _is_ours(headers.get(b"host", b"")):
-        raise loop.TheLongWay
+        return None
     key = headers.get(b"idempotency-key")
     return posting.Sent(
         authorization=headers.get(b"authorization", b"").decode("latin-1"),

@@ -25,7 +25,7 @@ from django.views.decorators.csrf import csrf_exempt
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError, TooLargeError
 from evidence import authority, records, repeats
-from evidence.api import actors
+from evidence.api import actors, ratelimit
 from evidence.api.admission import batch_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json
@@ -160,7 +160,8 @@ class _Sender:
             actors.check_key(key)
         given = {name: request.GET.get(name) for name in ("release", "system", "occurred_at")}
         sender = cls(text, actors.full_path(request), key, given)
-        sender.writer(Facts())
+        _, principal = sender.writer(Facts())
+        ratelimit.take(principal.uid, name="batches").check()
         return sender
 
     def writer(self, facts: Facts) -> tuple[Token, Principal]:

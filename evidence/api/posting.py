@@ -1,7 +1,7 @@
 """POST records: what was sent becomes a draft, and a draft a receipt."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError
 from evidence import authority, records
-from evidence.api import actors
+from evidence.api import actors, ratelimit
 from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer_in, principal_of, resolve_token
 from evidence.api.dryrun import as_if_meant, dry_run
@@ -35,6 +35,8 @@ class Sent:
     path: str
     query: str
     body: bytes
+    #: What its sender is told of their rate, once it is known who sends.
+    limits: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: HttpRequest) -> "Sent":
@@ -57,24 +59,25 @@ def post(request: HttpRequest) -> HttpResponse:
         return problem.respond(error)
 
 
-def answer(request: HttpRequest) -> HttpResponse:
-    """Record what a request says, or say why not."""
+def answer(request: HttpRequest, sent: Sent | None = None) -> HttpResponse:
+    """Record what a request says, or say why not. `sent` is the same request, where it was tried from memory before."""
     try:
         if dry_run(request):
             as_if_meant(request)
             return JsonResponse(rehearse(functools.partial(_draft, Sent.of(request))))
-        placed = write(Sent.of(request))
+        sent = sent or Sent.of(request)
+        placed = write(sent)
     except ProoftrailError as error:
         return problem.respond(error)
     except TlogError as error:
         return problem.respond(problem.from_format(error))
-    status, headers, body = receipt(placed)
+    status, headers, body = receipt(sent, placed)
     return HttpResponse(body, status=status, headers=headers)
 
 
-def receipt(placed: Placed) -> tuple[int, dict[str, str], bytes]:
+def receipt(sent: Sent, placed: Placed) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of an answer to what is recorded."""
-    headers = {"Content-Type": "application/json", "Location": f"/api/v1/records/{placed.index}"}
+    headers = {"Content-Type": "application/json", "Location": f"/api/v1/records/{placed.index}", **sent.limits}
     if placed.replayed:
         headers["Idempotency-Replayed"] = "true"
     return 200 if placed.replayed else 201, headers, placed.receipt()
@@ -101,6 +104,10 @@ def _draft(sent: Sent, facts: Facts) -> Draft:
     principal = principal_of(token)
     if not token_has_scope(token, "records:write"):
         raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
+    if not sent.limits:  # prepared a second time, it is the same request
+        verdict = ratelimit.take(principal.uid)
+        sent.limits.update(verdict.headers())
+        verdict.check()
     actor, media_type = actors.actor(principal, token), sent.media_type.partition(";")[0].strip().lower()
     if media_type == DSSE:
         release, system, occurred_at = _query(sent.query)

@@ -18,6 +18,7 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from config.database import leave_connection
+from config.errors import UnavailableError
 from evidence import projections
 from evidence.ledger import head, store, wire
 from evidence.ledger.appender import MAX_GROUP, PATIENCE_SECONDS, not_in_time
@@ -106,6 +107,8 @@ class _LoopAppender:
             if not _is_ordinary(draft):
                 raise TheLongWay
             _ = draft.sealed
+        except UnavailableError as refused:  # nothing that asking the database would change
+            item.fail(refused)
         except Exception:  # also that the database may not be asked here; the long way says what it was
             item.fail(TheLongWay())
         else:

@@ -71,9 +71,9 @@ class Writer:
 
 
 def measure(stage: Stage) -> list[Row]:
-    with serving_baseline(stage) as plain:
-        pipeline = stage.new_pipeline(stage.product)
-        return compare(stage, writers(stage, plain, pipeline))
+    with stage.serving(stage.env, name="product") as product, serving_baseline(stage) as plain:
+        pipeline = stage.new_pipeline(product)
+        return compare(stage, writers(stage, product, plain, pipeline))
 
 
 def baseline(stage: Stage) -> dict[str, str]:
@@ -90,12 +90,12 @@ def serving_baseline(stage: Stage) -> Iterator[Server]:
         yield server
 
 
-def writers(stage: Stage, plain: Server, pipeline: Pipeline) -> list[Writer]:
-    checked = receipt_check(stage.log_keys(stage.product, pipeline))
+def writers(stage: Stage, product: Server, plain: Server, pipeline: Pipeline) -> list[Writer]:
+    checked = receipt_check(stage.log_keys(product, pipeline))
     return [
         Writer("(a) plain DRF create", plain.port, lambda number: plain_request(number, pipeline)),
-        Writer("(b) signed record", stage.product.port, lambda number: signed_request(number, pipeline), checked),
-        Writer("(c) JSON, service signs", stage.product.port, lambda number: json_request(number, pipeline), checked),
+        Writer("(b) signed record", product.port, lambda number: signed_request(number, pipeline), checked),
+        Writer("(c) JSON, service signs", product.port, lambda number: json_request(number, pipeline), checked),
     ]
 
 
