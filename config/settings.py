@@ -211,6 +211,14 @@ MAX_BATCH_LINES = env.int("MAX_BATCH_LINES", 1_000_000)
 #: YAML of a company's own kinds, policies, controls and retention classes; searched after the built-in ones.
 DATA_PATHS = [Path(p) for p in env.list("PROOFTRAIL_DATA_PATHS", default=[]) if p]
 
+# -- id-tokens of CI systems (docs/identity.md)
+#: Issuers that may have addresses inside the own network; their keys are fetched from nowhere else there.
+OIDC_PRIVATE_ISSUERS = env.list("OIDC_PRIVATE_ISSUERS", default=[])
+#: PEM of certificate authorities that issuers' certificates may come from, beside the well-known ones.
+OIDC_CA_FILE = env.str("OIDC_CA_FILE", "")
+#: Seconds that an id-token may live.
+OIDC_MAX_LIFETIME = env.float("OIDC_MAX_LIFETIME", 24 * 3600)
+
 # -- objects
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None
 S3_BUCKET = env.str("S3_BUCKET", "prooftrail")

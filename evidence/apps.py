@@ -9,3 +9,4 @@ class EvidenceConfig(AppConfig):
         """Fill the registries: what a record changes, and what is checked before the service starts."""
         from evidence import checks, projections, rotation  # noqa: F401  (importing registers)
         from evidence.api import openapi  # noqa: F401  (importing registers)
+        from evidence.oidc import policies  # noqa: F401  (importing registers)

@@ -114,7 +114,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="token",
             index=models.Index(
-                condition=models.Q(("policy__isnull", False)), fields=["policy"], name="token_of_policy"
+                condition=models.Q(("policy__isnull", False)), fields=["expires_at"], name="token_of_policy"
             ),
         ),
     ]

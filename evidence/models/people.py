@@ -249,8 +249,8 @@ class Token(models.Model):
             )
         ]
         indexes = [
-            # tokens of a policy that is ended or changed (oidc.policies.save_policy)
-            models.Index(fields=["policy"], name="token_of_policy", condition=Q(policy__isnull=False)),
+            # those that stand (oidc.policies.save_policy) and those that are past (oidc.exchange)
+            models.Index(fields=["expires_at"], name="token_of_policy", condition=Q(policy__isnull=False)),
         ]
 
     def __str__(self) -> str:
