@@ -55,6 +55,16 @@ def load_private(pem: bytes) -> PrivateKey:
     return key
 
 
+def dump_private(key: PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def dump_public(key: PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def load_public(pem: bytes) -> PublicKey:
     try:
         return _checked(serialization.load_pem_public_key(pem))

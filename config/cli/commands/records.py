@@ -1,6 +1,7 @@
 """`attest` and `upload`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from config.cli.api import Answer, Api
 from config.cli.errors import usage
 from config.cli.files import LocalFile, local_file, read_body, read_from
 from config.cli.uploads import upload as upload_file
-from evidence.tlog import dsse, keys
+from evidence.tlog import dsse, signing
 from evidence.tlog.canonical import canonical
 from evidence.tlog.errors import MalformedError
 from evidence.tlog.statement import Subject, build_statement, predicate_type_for
@@ -44,18 +45,15 @@ class Evidence:
         }
         return {name: value for name, value in members.items() if value not in (None, [])}
 
-    def envelope(self, key: Path) -> bytes:
-        """The envelope signed with the private key in this file."""
+    def envelope(self, keys: Sequence[Path]) -> bytes:
+        """The envelope signed with the private keys in these files."""
         about_itself = Subject(self.kind, {"sha256": sha256(canonical(self.body)).hexdigest()})
         payload = build_statement(
             subjects=self.subjects or [about_itself],
             predicate_type=predicate_type_for(self.kind),
             predicate=self.body,
         )
-        try:
-            return dsse.sign_envelope(payload, keys.load_private(read_from(key).read_bytes()))
-        except MalformedError as error:
-            raise usage(f"{key}: {error}", "Make a key with `prooftrail keygen`.") from error
+        return dsse.sign_envelope(payload, *(_private_key(path) for path in keys))
 
     def parameters(self) -> dict[str, str]:
         """What goes beside an envelope, in the query."""
@@ -73,7 +71,9 @@ def attest(
     system: Annotated[str | None, typer.Option(help="The system; by default the one in the release's name.")] = None,
     body: Annotated[str | None, typer.Option(help="The body as JSON: a file, or - for standard input.")] = None,
     file: Annotated[list[Path] | None, typer.Option(help="A file to upload and attest; may be repeated.")] = None,
-    sign_with: Annotated[Path | None, typer.Option(help="Sign with this private key (PEM).")] = None,
+    sign_with: Annotated[
+        list[Path] | None, typer.Option(help="Sign with this private key (PEM); may be repeated.")
+    ] = None,
     occurred_at: Annotated[str | None, typer.Option(help="When it happened, RFC 3339 with an offset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the receipt here, and a signed envelope beside it.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Your own key; by default a new one.")] = None,
@@ -117,6 +117,13 @@ def upload(
         output.data(artifact)
     else:
         output.line(f"{path.name} is stored: sha256:{artifact['sha256']}", "green")
+
+
+def _private_key(path: Path) -> signing.PrivateKey:
+    try:
+        return signing.load_private(read_from(path).read_bytes())
+    except MalformedError as error:
+        raise usage(f"{path}: {error}", "Make a key with `prooftrail keygen`.") from error
 
 
 def _check_out(out: Path | None) -> None:
