@@ -347,7 +347,9 @@ def _crumbs(pipeline: Pipeline) -> list[tuple[str, str]]:
 
 
 def _first_record(pipeline: Pipeline) -> dict[str, Any] | None:
-    record = Record.objects.filter(principal=pipeline.uid).order_by("index").first()
+    # What it posts, not what signing in with an id-token writes for it.
+    posted = Record.objects.filter(principal=pipeline.uid).exclude(kind__startswith="access.")
+    record = posted.order_by("index").first()
     if record is None:
         return None
     known = kinds.load().by_name.get(record.kind)
