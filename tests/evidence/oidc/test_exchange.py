@@ -246,16 +246,21 @@ def test_it_ends_access_with_the_policy_and_with_the_pipeline(anybody, issuer, t
 
 
 def test_it_looks_at_the_policy_again_under_the_lock(issuer, trust, cast, monkeypatch):
-    policy = trust()
-    before = exchange._policy_for
+    policy, before = trust(), exchange._policy_for
+    meanwhile = [
+        lambda: trust(policy=policy, claims={"repository": ["acme/api"]}),
+        lambda: end_policy(policy, actor=actor_for(cast.root)),
+    ]
+    for change in meanwhile:
+        trust(policy=policy)
 
-    def meanwhile(*args):
-        found = before(*args)
-        end_policy(policy, actor=actor_for(cast.root))
-        return found
+        def overtaken(*args, change=change):
+            found = before(*args)
+            change()
+            return found
 
-    monkeypatch.setattr(exchange, "_policy_for", meanwhile)
-    with pytest.raises(ForbiddenError) as caught:
-        exchange.exchange(issuer.token())
-    assert caught.value.code == "id_token_claims"
+        monkeypatch.setattr(exchange, "_policy_for", overtaken)
+        with pytest.raises(ForbiddenError) as caught:
+            exchange.exchange(issuer.token())
+        assert caught.value.code == "id_token_claims"
     assert not Token.objects.filter(policy=policy).exists()
