@@ -217,6 +217,8 @@ LOG_ORIGIN = env.str("LOG_ORIGIN", "prooftrail.local/log")
 LOG_KEY_FILE = env.str("LOG_KEY_FILE", str(DATA_DIR / "keys" / "log.key"))
 RECORD_KEY_FILE = env.str("RECORD_KEY_FILE", str(DATA_DIR / "keys" / "record.key"))
 LOG_PUBLIC = env.bool("LOG_PUBLIC", False)
+#: Seconds for which a process gathers when tokens were last used, before it writes that down.
+TOKEN_USE_INTERVAL = env.float("TOKEN_USE_INTERVAL", 60)
 MAX_REQUESTS_IN_FLIGHT = env.int("MAX_REQUESTS_IN_FLIGHT", 64)
 MAX_BATCHES_IN_FLIGHT = env.int("MAX_BATCHES_IN_FLIGHT", 4)
 MAX_BATCH_LINES = env.int("MAX_BATCH_LINES", 1_000_000)
@@ -224,6 +226,14 @@ MAX_BATCH_LINES = env.int("MAX_BATCH_LINES", 1_000_000)
 DATA_PATHS = [Path(p) for p in env.list("PROOFTRAIL_DATA_PATHS", default=[]) if p]
 #: Folders of `*.yaml` with a company's own evidence kinds, and nothing else (docs/kinds.md).
 KINDS_PATHS = [Path(p) for p in env.list("PROOFTRAIL_KINDS", default=[]) if p]
+
+# -- id-tokens of CI systems (docs/identity.md)
+#: Issuers that may have addresses inside the own network; their keys are fetched from nowhere else there.
+OIDC_PRIVATE_ISSUERS = env.list("OIDC_PRIVATE_ISSUERS", default=[])
+#: PEM of certificate authorities that issuers' certificates may come from, beside the well-known ones.
+OIDC_CA_FILE = env.str("OIDC_CA_FILE", "")
+#: Seconds that an id-token may live.
+OIDC_MAX_LIFETIME = env.float("OIDC_MAX_LIFETIME", 24 * 3600)
 
 # -- objects
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", "") or None

@@ -10,3 +10,4 @@ class EvidenceConfig(AppConfig):
         from evidence import checks, projections, rotation  # noqa: F401  (importing registers)
         from evidence.api import openapi  # noqa: F401  (importing registers)
         from evidence.gate import checks as gate_checks  # noqa: F401  (importing registers)
+        from evidence.oidc import policies  # noqa: F401  (importing registers)

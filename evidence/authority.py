@@ -8,11 +8,10 @@ the request is prepared again from the tables (`records.record`). So a revocatio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from evidence.ledger import head
 from evidence.models import Authority, Pipeline, PipelineKey, Release, System, Token
 from evidence.people import Principal, visible_systems
+from evidence.tlog import signing
 
 #: Things remembered at most; beyond, a process starts over.
 LIMIT = 10_000
@@ -39,7 +38,7 @@ class Facts:
 
     def systems(self, principal: Principal) -> list[str] | None:
         """Opaque ids of the systems somebody may see; None means all of them."""
-        (systems,) = self._recall("systems", principal.uid, lambda: (visible_systems(principal),))
+        (systems,) = self._recall("systems", (principal.uid, principal.limits), lambda: (visible_systems(principal),))
         return systems
 
     def system(self, name: str) -> System | None:
@@ -48,12 +47,12 @@ class Facts:
     def release(self, release_id: str) -> Release | None:
         return self._recall("release", release_id, lambda: Release.objects.filter(pk=release_id).first())
 
-    def keys(self, pipeline: Pipeline) -> "list[tuple[PipelineKey, Ed25519PublicKey]]":
+    def keys(self, pipeline: Pipeline) -> list[tuple[PipelineKey, signing.PublicKey]]:
         """Every key that the pipeline has or had."""
 
-        def load() -> list[tuple[PipelineKey, Ed25519PublicKey]]:
+        def load() -> list[tuple[PipelineKey, signing.PublicKey]]:
             known = PipelineKey.objects.filter(pipeline=pipeline)
-            return [(key, Ed25519PublicKey.from_public_bytes(bytes(key.public_key))) for key in known]
+            return [(key, signing.decode(bytes(key.public_key))) for key in known]
 
         return self._recall("keys", pipeline.uid, load)
 

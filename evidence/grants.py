@@ -17,6 +17,8 @@ NARROW = {
     "evidence_hold": "SELECT, INSERT, UPDATE (released_by)",
     "evidence_holditem": "SELECT, INSERT",
     "evidence_signingkey": "SELECT, INSERT, UPDATE (to_size, ended_by, ending)",
+    "evidence_trustpolicy": "SELECT, INSERT, UPDATE",
+    "evidence_usedidtoken": "SELECT, INSERT, DELETE",
     "django_migrations": "SELECT",
 }
 

@@ -1,7 +1,5 @@
 """People, pipelines, tokens and keys: every change is an `access.*` or `key.*` record, in the same transaction."""
 
-import hashlib
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,15 +8,17 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.utils import timezone
 
 from config.errors import ConflictError, InvalidError, MissingError
+from evidence import tokens
+from evidence.kinds import load as load_kinds
 from evidence.ledger import Actor, Placed, append, service_draft
 from evidence.ledger.draft import Idempotency
 from evidence.models import Pipeline, PipelineKey, SignOff, System, Token, User
-from evidence.models.people import SERVICE, new_pipeline_id, new_system_id, new_user_id
+from evidence.models.people import SERVICE, UNLIMITED, Limits, new_pipeline_id, new_system_id, new_user_id
+from evidence.tlog import signing
+from evidence.tlog.dsse import MAX_SIGNATURES
 from evidence.tlog.errors import TlogError
-from evidence.tlog.keys import key_digest, load_public
 
 Principal = User | Pipeline
 ROLES = dict(User.ROLES)
@@ -32,7 +32,7 @@ TOKEN_DAYS = 365
 def visible_systems(principal: Principal) -> list[str] | None:
     """Opaque ids of the systems somebody may see; None means all of them."""
     ids = list(principal.systems.values_list("id", flat=True))
-    return ids if ids or isinstance(principal, Pipeline) else None
+    return principal.limits.of(ids if ids or isinstance(principal, Pipeline) else None)
 
 
 def display_names(uids: Iterable[str]) -> dict[str, str]:
@@ -204,7 +204,7 @@ class NewToken:
 
     @property
     def text(self) -> str:
-        return f"pt_{self.token.pk}_{self.secret}"
+        return tokens.text(self.token.pk, self.secret)
 
 
 def create_pipeline(
@@ -214,14 +214,17 @@ def create_pipeline(
     systems: Sequence[System],
     kinds: Sequence[str] = (),
     public_key: bytes | None = None,
-    days: int = TOKEN_DAYS,
+    days: float = TOKEN_DAYS,
+    signatures_required: int = 0,
 ) -> tuple[Pipeline, NewToken]:
-    """Add a pipeline with its first token and, if given, the PEM of its public Ed25519 key."""
-    from evidence.kinds import load as load_kinds
+    """Add a pipeline with its first token and, if given, the PEM of its public key.
 
+    `signatures_required` of its keys have to sign each record; 0 lets it post unsigned too.
+    """
     for kind in kinds:
         load_kinds().named(kind)
-    pipeline = Pipeline(uid=new_pipeline_id(), name=name, kinds=list(kinds))
+    _check_signatures(signatures_required)
+    pipeline = Pipeline(uid=new_pipeline_id(), name=name, kinds=list(kinds), signatures_required=signatures_required)
     key = _parsed_key(public_key) if public_key is not None else None
 
     def admit(_: datetime) -> None:
@@ -232,7 +235,13 @@ def create_pipeline(
         pipeline.save()
         pipeline.systems.set(systems)
 
-    body = {"pipeline": pipeline.uid, "name": name, "systems": [s.name for s in systems], "kinds": list(kinds)}
+    body = {
+        "pipeline": pipeline.uid,
+        "name": name,
+        "systems": [s.name for s in systems],
+        "kinds": list(kinds),
+        "signatures_required": signatures_required,
+    }
     append(service_draft("access.pipeline_created", body, actor=actor, admit=admit, apply=apply))
     if key is not None:
         add_key(pipeline, actor=actor, public_key=key)
@@ -240,12 +249,20 @@ def create_pipeline(
 
 
 def change_pipeline(
-    pipeline: Pipeline, *, actor: Actor, systems: Sequence[System], kinds: Sequence[str], is_active: bool
+    pipeline: Pipeline,
+    *,
+    actor: Actor,
+    systems: Sequence[System],
+    kinds: Sequence[str],
+    is_active: bool,
+    signatures_required: int | None = None,
 ) -> None:
-    """Change what a pipeline may post, or end it."""
+    """Change what a pipeline may post, and how it signs (None: as before), or end it."""
+    required = pipeline.signatures_required if signatures_required is None else signatures_required
+    _check_signatures(required)
 
     def apply(_: int, __: datetime) -> None:
-        pipeline.kinds, pipeline.is_active = list(kinds), is_active
+        pipeline.kinds, pipeline.is_active, pipeline.signatures_required = list(kinds), is_active, required
         pipeline.save()
         pipeline.systems.set(systems)
 
@@ -255,29 +272,38 @@ def change_pipeline(
         "systems": [system.name for system in systems],
         "kinds": list(kinds),
         "active": is_active,
+        "signatures_required": required,
     }
     append(service_draft("access.pipeline_changed", body, actor=actor, apply=apply))
 
 
-def _parsed_key(pem: bytes) -> bytes:
+def _check_signatures(required: int) -> None:
+    if not 0 <= required <= MAX_SIGNATURES:
+        raise InvalidError(
+            f"A record can be signed by 1 to {MAX_SIGNATURES} keys, or by none.",
+            code="signatures_invalid",
+            where="$.signatures_required",
+        )
+
+
+def _parsed_key(given: bytes) -> signing.PublicKey:
     try:
-        return load_public(pem).public_bytes_raw()
+        return signing.decode(given) if len(given) == 32 else signing.load_public(given)
     except TlogError as error:
-        raise InvalidError(f"Not a PEM of an Ed25519 public key: {error}", code="key_invalid", where="$.key") from None
+        raise InvalidError(f"Not a PEM of a public key: {error}", code="key_invalid", where="$.key") from None
 
 
-def add_key(pipeline: Pipeline, *, actor: Actor, public_key: bytes) -> PipelineKey:
-    """Let signatures of this key (raw 32 bytes, or PEM) count for the pipeline from now on."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    raw = public_key if len(public_key) == 32 else _parsed_key(public_key)
-    key_id = key_digest(Ed25519PublicKey.from_public_bytes(raw))
+def add_key(pipeline: Pipeline, *, actor: Actor, public_key: bytes | signing.PublicKey) -> PipelineKey:
+    """Let signatures of this key (as it is, PEM, or the 32 bytes of an Ed25519 one) count for the pipeline from now
+    on."""
+    key = _parsed_key(public_key) if isinstance(public_key, bytes) else public_key
+    key_id = signing.digest(key)
 
     def admit(_: datetime) -> None:
         if PipelineKey.objects.filter(pk=key_id).exists():
             raise ConflictError("This key is known already.", code="key_known", where="$.key")
 
-    body = {"pipeline": pipeline.uid, "key_id": key_id, "public_key": raw.hex()}
+    body = {"pipeline": pipeline.uid, "key_id": key_id, "public_key": signing.encode(key).hex()}
     append(service_draft("key.added", body, actor=actor, admit=admit))
     return PipelineKey.objects.get(pk=key_id)
 
@@ -298,32 +324,34 @@ def issue_token(
     label: str,
     days: float = TOKEN_DAYS,
     scopes: Sequence[str] = PIPELINE_SCOPES,
+    limits: Limits = UNLIMITED,
     idempotency: Idempotency | None = None,
 ) -> NewToken:
-    """A new bearer token; its text is shown once and not kept."""
-    secret = secrets.token_urlsafe(32)
-    token = Token(
-        pk=secrets.token_hex(6),
-        secret_hash=hashlib.sha256(secret.encode()).digest(),
-        label=label,
-        scopes=list(scopes),
-        expires_at=timezone.now() + timedelta(days=days),
-        user=owner if isinstance(owner, User) else None,
-        pipeline=owner if isinstance(owner, Pipeline) else None,
-    )
-
-    def apply(_: int, __: datetime) -> None:
-        token.save(force_insert=True)
-
-    body = {
-        "token": token.pk,
-        "owner": owner.uid,
-        "label": label,
-        "scopes": list(scopes),
-        "expires_at": token.expires_at.isoformat(),
-    }
-    append(service_draft("access.token_created", body, actor=actor, apply=apply, idempotency=idempotency))
+    """A new bearer token; its text is shown once and not kept. `limits` leave it less than its owner has."""
+    check_limits(owner, limits)
+    token, secret = tokens.new(owner, label=label, life=timedelta(days=days), scopes=scopes, limits=limits)
+    tokens.append_new(token, actor=actor, idempotency=idempotency)
     return NewToken(token, secret)
+
+
+def check_limits(owner: Principal, limits: Limits) -> None:
+    """Raises InvalidError ``scope_too_wide`` where limits name a system that the owner has not; ``kind_unknown``."""
+    allowed = visible_systems(owner)
+    beyond = sorted(limits.systems - set(allowed)) if allowed is not None else []
+    if beyond:
+        raise InvalidError(
+            f"{owner.name} does not have the system {_system_name(beyond[0])!r}.",
+            code="scope_too_wide",
+            where="$.systems",
+        )
+    for kind in sorted(limits.kinds):
+        load_kinds().named(kind)
+        if isinstance(owner, Pipeline) and owner.kinds and kind not in owner.kinds:
+            raise InvalidError(f"{owner.name} may not post {kind}.", code="scope_too_wide", where="$.kinds")
+
+
+def _system_name(system_id: str) -> str:
+    return System.objects.filter(pk=system_id).values_list("name", flat=True).first() or system_id
 
 
 def revoke_token(token: Token, *, actor: Actor, reason: str) -> Placed:

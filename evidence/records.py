@@ -15,16 +15,15 @@ from config.errors import (
     TooLargeError,
     UnavailableError,
 )
-from evidence import artifacts, authority, clearance, kinds, releases, repeats
+from evidence import artifacts, authority, clearance, kinds, releases, repeats, rights
 from evidence.authority import Facts
 from evidence.clearance import Clearance
 from evidence.kinds import Kind
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
 from evidence.ledger.draft import FactsChangedError, Outcome, Remembered
-from evidence.models import Artifact, Pipeline, PipelineKey, Record, Release, System, User
+from evidence.models import Artifact, Record, Release, System, User
 from evidence.people import Principal
-from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope, verify_envelope
-from evidence.tlog.errors import SignatureError
+from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope
 from evidence.tlog.statement import Statement, parse_statement
 
 _MEMBERS = {"kind", "release", "system", "subject", "occurred_at", "body"}
@@ -109,7 +108,9 @@ def plain_draft(
     facts = facts or Facts()
     incoming = _parse_plain(data)
     if incoming.kind.name not in writes:
-        _may_post(principal, incoming.kind)
+        rights.may_post(principal, incoming.kind)
+        rights.may_post_unsigned(principal)
+    rights.within_limits(principal, incoming.kind, facts)
     place = _place(incoming, principal, facts)
     subjects = incoming.subjects or _default_subjects(incoming)
     cleared = _cleared({"body": incoming.body, "subject": subjects}, incoming.kind, place, actor)
@@ -179,8 +180,9 @@ def signed_draft(
         )
     statement = parse_statement(envelope.payload)
     kind = kinds.load().for_predicate(statement.predicate_type)
-    _may_post(principal, kind)
-    key = _verified_key(envelope, principal, facts)
+    rights.may_post(principal, kind)
+    rights.within_limits(principal, kind, facts)
+    keys = rights.verified_keys(envelope, principal, facts)
     incoming = Incoming(
         kind=kind,
         body=statement.predicate,
@@ -204,17 +206,24 @@ def signed_draft(
         statement=statement,
         envelope=data,
         signed_by="pipeline",
-        key=key.key_id,
-        verification={**_verification(statement, kind), **cleared.verification},
+        key=keys[0],
+        verification={**_verification(statement, kind, keys), **cleared.verification},
         idempotency=idempotency,
-        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
+        admit=_all_of(
+            place.admit,
+            cleared.admit,
+            rights.all_in_force(keys),
+            artifacts.still_there(files) if files else None,
+        ),
         apply=artifacts.keep_for(files, kind),
         remembered=remembered,
     )
 
 
-def _verification(statement: Statement, kind: Kind) -> dict[str, Any]:
-    found = {"schema": statement.predicate_type, "signature": "pipeline"}
+def _verification(statement: Statement, kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"schema": statement.predicate_type, "signature": "pipeline"}
+    if len(keys) > 1:
+        found["keys"] = list(keys)
     if kind.reading(statement.predicate_type).schema is None:
         found["schema_checked"] = "false"
     if not statement.type.endswith("/v1"):
@@ -277,38 +286,6 @@ def _digests(subjects: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 # -- who may post what, where ----------------------------------------------------------------------------------------
-
-
-def _may_post(principal: Principal, kind: Kind) -> None:
-    if kind.reserved:
-        raise ForbiddenError(
-            f"Records of kind {kind.name} are written by the product's own calls only.", code="kind_reserved"
-        )
-    if kind.retired:
-        raise InvalidError(
-            f"Records of kind {kind.name}, version {kind.version}, are no longer taken. GET /api/v1/kinds/{kind.name}"
-            " says what is.",
-            code="kind_retired",
-            where="$.kind",
-        )
-    poster = "pipeline" if isinstance(principal, Pipeline) else "person"
-    allowed = not isinstance(principal, Pipeline) or not principal.kinds or kind.name in principal.kinds
-    if poster not in kind.posted_by or not allowed:
-        raise ForbiddenError(f"This {poster} may not post records of kind {kind.name}.", code="kind_not_allowed")
-
-
-def _verified_key(envelope: Envelope, principal: Principal, facts: Facts) -> PipelineKey:
-    """The pipeline's key that signed. Raises ``key_unknown``, ``signature_invalid``."""
-    known = facts.keys(principal) if isinstance(principal, Pipeline) else []
-    valid = {key.key_id: (key, public) for key, public in known if key.in_force}
-    try:
-        return valid[verify_envelope(envelope, {key_id: public for key_id, (_, public) in valid.items()})][0]
-    except SignatureError as error:
-        if not any(signature.keyid in valid for signature in envelope.signatures):
-            raise InvalidError(
-                "The envelope is signed by no key that is registered for this pipeline.", code="key_unknown"
-            ) from None
-        raise InvalidError(f"The signature does not fit the envelope: {error}", code="signature_invalid") from None
 
 
 Admit = Callable[[datetime], None]

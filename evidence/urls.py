@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from evidence.api import artifacts, batch, gate, kinds, log, readiness, records, releases, tiles, tokens
+from evidence.api import artifacts, auth, batch, gate, kinds, log, readiness, records, releases, tiles, tokens
 
 urlpatterns = [
     path("records", records.collection, name="records"),
@@ -28,6 +28,7 @@ urlpatterns = [
     path("log/tile/<path:path>", tiles.LogTile.as_view(), name="log-tile"),
     path("log/keys", log.LogKeys.as_view(), name="log-keys"),
     path("log/consistency", log.LogConsistency.as_view(), name="log-consistency"),
+    path("auth/oidc", auth.OidcExchange.as_view(), name="auth-oidc"),
     path("tokens", tokens.TokenList.as_view(), name="tokens"),
     path("tokens/<str:token_id>/revoke", tokens.TokenRevoke.as_view(), name="token-revoke"),
 ]

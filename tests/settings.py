@@ -17,6 +17,7 @@ os.environ.update(
     PROOFTRAIL_URL="http://testserver",
     ALLOWED_HOSTS="testserver,127.0.0.1,localhost",
     EMAIL_URL="filemail://",
+    TOKEN_USE_INTERVAL="86400",  # a test that is about it says so
     LOG_KEY_FILE=str(RUN_FOLDER / "keys" / "log.key"),
     RECORD_KEY_FILE=str(RUN_FOLDER / "keys" / "record.key"),
 )

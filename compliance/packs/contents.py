@@ -14,6 +14,7 @@ from evidence.ledger.draft import Recorded
 from evidence.ledger.reader import Stored, read_many
 from evidence.models import Artifact, PipelineKey, Record, SigningKey
 from evidence.tlog import b64
+from evidence.tlog.dsse import signers
 from evidence.tlog.merkle import inclusion_proof
 from evidence.tlog.tlog_proof import format_proof
 
@@ -54,8 +55,9 @@ def _write_record(plan: Plan, bag: BagWriter, entry: Stored, row: Record) -> Rec
         parts = {"salt": entry.salt, "context": entry.context, "envelope": entry.envelope}
         members |= {name: b64.encode(data) for name, data in parts.items()}
         content = entry.recorded
-        key = ("pipeline" if content.signed_by == "pipeline" else "service", content.context["key"])
-        plan.db.execute("INSERT OR IGNORE INTO signing_key VALUES (?, ?)", key)
+        purpose = "pipeline" if content.signed_by == "pipeline" else "service"
+        signed = [(purpose, key_id) for key_id in signers(content.context)]
+        plan.db.executemany("INSERT OR IGNORE INTO signing_key VALUES (?, ?)", signed)
     bag.add(layout.record_path(index), to_json(members))
     proof = format_proof(index, inclusion_proof(index, size, plan.nodes), plan.note)
     bag.add(layout.proof_path(index), proof.encode())

@@ -10,16 +10,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from compliance.packs import layout
 from compliance.packs.container import ZipReader
-from evidence.tlog import b64
+from evidence.tlog import b64, signing
 from evidence.tlog.canonical import parse_strict
 from evidence.tlog.checkpoint import Checkpoint, parse_checkpoint
 from evidence.tlog.errors import TlogError
 from evidence.tlog.keyring import KeyList, RecordKey, key_list
-from evidence.tlog.keys import key_digest, load_raw
 from evidence.tlog.leaf import Leaf, parse_time
 from evidence.tlog.note import parse_note
 
@@ -97,12 +94,12 @@ class Pack:
         )
 
     @cached_property
-    def keys(self) -> dict[str, dict[str, Ed25519PublicKey]]:
+    def keys(self) -> dict[str, dict[str, signing.PublicKey]]:
         """Public keys by purpose (``service``, ``pipeline``) and id; an id is the key's own SHA-256."""
-        found: dict[str, dict[str, Ed25519PublicKey]] = {"service": {}, "pipeline": {}}
+        found: dict[str, dict[str, signing.PublicKey]] = {"service": {}, "pipeline": {}}
         for entry in self.json(layout.KEYS)["keys"]:
-            key = load_raw(b64.decode(entry["public_key"]))
-            if entry["key_id"] != key_digest(key):
+            key = signing.decode(b64.decode(entry["public_key"]))
+            if entry["key_id"] != signing.digest(key):
                 raise InconsistentError(f"keys.json: {entry['key_id']} is not the SHA-256 of its key")
             found[entry["purpose"]][entry["key_id"]] = key
         return found

@@ -10,7 +10,7 @@ from compliance.packs import layout, tables
 from compliance.packs.opened import InconsistentError, Pack
 from evidence.tlog import b64
 from evidence.tlog.canonical import parse_strict
-from evidence.tlog.dsse import Envelope, parse_envelope, verify_envelope
+from evidence.tlog.dsse import Envelope, parse_envelope, signers, verify_envelope
 from evidence.tlog.errors import MalformedError, SignatureError, TlogError
 from evidence.tlog.leaf import Leaf, parse_leaf, payload_digest
 from evidence.tlog.merkle import leaf_hash, verify_inclusion
@@ -87,12 +87,13 @@ def _check_envelope(pack: Pack, record: _Record) -> None:
     context = parse_strict(record.context)
     envelope = parse_envelope(record.envelope or b"")
     purpose, key_id = context["verification"]["signature"], context["key"]
-    key = pack.keys[purpose].get(key_id)
-    if key is None:
-        raise SignatureError(f"keys.json has no {purpose} key {key_id}")
+    for signer in signers(context):
+        key = pack.keys[purpose].get(signer)
+        if key is None:
+            raise SignatureError(f"keys.json has no {purpose} key {signer}")
+        verify_envelope(envelope, {signer: key})
     if purpose == "service" and (own := pack.own_keys.get(key_id)) is not None and not own.counts_at(record.index):
         raise SignatureError(f"key {key_id} of the service does not sign records at its index")
-    verify_envelope(envelope, {key_id: key})
     pack.signatures[purpose] += 1
     if purpose == "service" and len(pack.vouched) < 100:
         pack.vouched.add(key_id)

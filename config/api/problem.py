@@ -37,6 +37,14 @@ STATUS_OF_CODE = {
     "json_duplicate_key": 400,
     "token_invalid": 401,
     "not_authenticated": 401,
+    **dict.fromkeys(
+        (
+            *("id_token_malformed", "id_token_algorithm_refused", "id_token_issuer_untrusted", "id_token_audience"),
+            *("id_token_key_unknown", "id_token_signature_invalid", "id_token_expired", "id_token_not_yet_valid"),
+            *("id_token_lifetime", "id_token_replayed"),
+        ),
+        401,
+    ),
     "media_type_unsupported": 415,
     "rate_limited": 429,
 }

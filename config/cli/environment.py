@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from config.cli.errors import usage
 
-OWN = ("PROOFTRAIL_URL", "PROOFTRAIL_TOKEN", "PROOFTRAIL_CONFIG", "PROOFTRAIL_LOG_KEY", "PROOFTRAIL_RETRIES")
+OWN = (
+    "PROOFTRAIL_URL",
+    "PROOFTRAIL_TOKEN",
+    "PROOFTRAIL_CONFIG",
+    "PROOFTRAIL_LOG_KEY",
+    "PROOFTRAIL_RETRIES",
+    "PROOFTRAIL_ID_TOKEN",
+)
 _DEFAULT_RETRIES = 4
 _EMPTY_OPTION = re.compile(r"--[a-z-]+=\s*")
 

@@ -9,13 +9,20 @@ from config.cli.errors import CommandError, ExitCode
 _ADVICE_BY_CODE = {
     "artifact_unknown": "Upload the file first: prooftrail upload PATH --system NAME.",
     "clock_skew": "Nothing was written. The server's clocks disagree: tell who operates it.",
+    "id_token_audience": "Use --audience with what the trust policy says, or ask the CI system for that audience.",
+    "id_token_claims": "Ask an administrator for a trust policy that names this job's repository, ref or environment.",
+    "id_token_issuer_untrusted": "Ask an administrator for a trust policy for your CI system.",
+    "id_token_replayed": "Log in once in each job, or give the job a further id-token.",
     "idempotency_key_reused": "The same key came with another request: leave --idempotency-key out.",
     "key_unknown": "Register the public key for this pipeline; prooftrail keygen writes it beside the private one.",
     "kind_reserved": "Only the product writes records of this kind.",
     "kind_unknown": "The server's API pages at /api/v1/docs list the kinds that it knows.",
     "record_disposed": "The record's retention ended; its leaf and proofs remain in the ledger.",
     "secret_found": "Nothing was stored. Remove the secret, have it revoked where it was issued, and send again.",
+    "pipeline_ambiguous": "Say which pipeline is meant with --pipeline.",
     "signature_invalid": "Sign with the key that is registered for this pipeline, and send the envelope unchanged.",
+    "signature_required": "Sign the record: --sign-with KEY.",
+    "signatures_missing": "Sign with as many of the pipeline's keys as it demands: --sign-with once for each.",
 }
 _ADVICE_BY_STATUS = {
     400: "Correct the input and send it again.",

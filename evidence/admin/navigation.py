@@ -47,6 +47,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("index", "Overview", "checklist"),
             ("evidence.user", "People", "group"),
             ("evidence.pipeline", "Pipelines", "conversion_path"),
+            ("evidence.trustpolicy", "Trust policies", "handshake"),
             ("evidence.system", "Systems", "dns"),
             ("mail", "Mail", "mail"),
         ],

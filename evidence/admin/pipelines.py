@@ -9,13 +9,19 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from evidence import kinds
 from evidence.admin import snippets
 from evidence.admin.forms import LedgerForm, ReasonForm, actor, form_page, page, text_input, written
 from evidence.admin_base import RoleAdmin, display
 from evidence.models import Pipeline, PipelineKey, Record, System, Token
+from evidence.models.people import Limits
 from evidence.people import (
     NewToken,
     add_key,
@@ -25,12 +31,13 @@ from evidence.people import (
     revoke_key,
     revoke_token,
 )
+from evidence.tlog.dsse import MAX_SIGNATURES
 
 DAYS = [(30, "30 days"), (90, "90 days"), (365, "1 year")]
 PEM = "-----BEGIN PUBLIC KEY-----"
 
 
-def _postable() -> list[tuple[str, str]]:
+def postable() -> list[tuple[str, str]]:
     found = kinds.load().by_name.values()
     return [(kind.name, f"{kind.title} ({kind.name})") for kind in found if "pipeline" in kind.posted_by]
 
@@ -38,7 +45,8 @@ def _postable() -> list[tuple[str, str]]:
 def _key_field(**more: Any) -> forms.CharField:
     return forms.CharField(
         widget=UnfoldAdminTextareaWidget({"rows": 4, "placeholder": PEM, "class": "pt-mono"}),
-        help_text="PEM of an Ed25519 public key, as “prooftrail keygen” writes it. Its signatures count from now on.",
+        help_text="PEM of a public key (Ed25519, ECDSA P-256 or P-384), as “prooftrail keygen” writes it. "
+        "Its signatures count from now on.",
         **more,
     )
 
@@ -52,16 +60,26 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for th
     )
     kinds = forms.MultipleChoiceField(
         label="May post",
-        choices=_postable,
+        choices=postable,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="None ticked means everything that pipelines may post.",
     )
     public_key = _key_field(required=False, label="Public key")
+    signatures_required = forms.IntegerField(
+        label="Keys that sign each record",
+        required=False,
+        min_value=0,
+        max_value=MAX_SIGNATURES,
+        initial=0,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="0: it may post unsigned, and the service signs for it. 1 or more: it posts envelopes that so many "
+        "of its keys signed, and nothing else.",
+    )
 
     class Meta:
         model = Pipeline
-        fields = ("name", "systems", "kinds", "is_active")
+        fields = ("name", "systems", "kinds", "signatures_required", "is_active")
         labels = {"is_active": "Active"}
         help_texts = {
             "name": "Short, as in trading-ci.",
@@ -72,7 +90,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for th
         """A pipeline's own kinds stay to be ticked though they are not declared (any more): left out of the form, the
         last of them would go on saving, and none ticked means everything."""
         super().__init__(*args, **kwargs)
-        listed = _postable()
+        listed = postable()
         known = {name for name, _ in listed}
         own = [(name, f"{name} (not declared)") for name in self.instance.kinds or [] if name not in known]
         self.fields["kinds"].choices = [*listed, *own]  # type: ignore[attr-defined]  # the field above
@@ -83,6 +101,31 @@ class NewTokenForm(LedgerForm):
     days = forms.TypedChoiceField(
         label="Valid for", coerce=int, choices=DAYS, initial=365, widget=UnfoldAdminSelectWidget(choices=DAYS)
     )
+
+    systems = forms.ModelMultipleChoiceField(
+        System.objects.none(),
+        required=False,
+        label="Only for",
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None ticked means all of the pipeline's systems.",
+    )
+    kinds = forms.MultipleChoiceField(
+        required=False,
+        label="May post only",
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None ticked means everything that the pipeline may post.",
+    )
+
+    def __init__(self, pipeline: Pipeline, *args: Any) -> None:
+        super().__init__(*args)
+        systems, kinds = self.fields["systems"], self.fields["kinds"]
+        if isinstance(systems, forms.ModelMultipleChoiceField) and isinstance(kinds, forms.MultipleChoiceField):
+            systems.queryset = pipeline.systems.all()
+            kinds.choices = [one for one in postable() if not pipeline.kinds or one[0] in pipeline.kinds]
+
+    def limits(self) -> Limits:
+        systems = frozenset(system.pk for system in self.cleaned_data["systems"])
+        return Limits(systems, frozenset(self.cleaned_data["kinds"]))
 
 
 class NewKeyForm(LedgerForm):
@@ -96,8 +139,8 @@ class PipelineAdmin(RoleAdmin):
     list_display = ("name", "of_systems", "of_kinds", "active")
     list_filter = ("is_active",)
     search_fields = ("name",)
-    fieldsets = ((None, {"fields": ("systems", "kinds", "is_active")}),)
-    add_fieldsets = ((None, {"fields": ("name", "systems", "kinds", "public_key")}),)
+    fieldsets = ((None, {"fields": ("systems", "kinds", "signatures_required", "is_active")}),)
+    add_fieldsets = ((None, {"fields": ("name", "systems", "kinds", "public_key", "signatures_required")}),)
     change_form_outer_before_template = "evidence/pipeline_access.html"
     change_form_outer_after_template = "evidence/pipeline_snippets.html"
     empty_title = "No pipeline yet"
@@ -135,6 +178,7 @@ class PipelineAdmin(RoleAdmin):
                 systems=list(data["systems"]),
                 kinds=data["kinds"],
                 is_active=data["is_active"],
+                signatures_required=data["signatures_required"],
             )
             return
         pipeline, form.instance.new_token = create_pipeline(
@@ -143,6 +187,7 @@ class PipelineAdmin(RoleAdmin):
             systems=list(data["systems"]),
             kinds=data["kinds"],
             public_key=data["public_key"].encode() or None,
+            signatures_required=data["signatures_required"] or 0,
         )
         form.instance.pk, form.instance.uid = pipeline.pk, pipeline.uid
 
@@ -164,7 +209,9 @@ class PipelineAdmin(RoleAdmin):
                 "subtitle": pipeline.name,
                 "pipeline": pipeline,
                 "keys": pipeline.keys.order_by("-valid_from"),
-                "tokens": pipeline.tokens.order_by("-created_at"),
+                "tokens": pipeline.tokens.select_related("use").order_by("-created_at")[:100],
+                "system_names": dict(System.objects.values_list("pk", "name")),
+                "policies": pipeline.policies.all(),
                 "snippets": snippets.for_pipeline(pipeline),
                 "first": _first_record(pipeline),
             }
@@ -213,7 +260,7 @@ class PipelineAdmin(RoleAdmin):
 
     def token_add(self, request: HttpRequest, pk: int) -> HttpResponse:
         pipeline = self._pipeline(request, pk)
-        form = NewTokenForm(request.POST or None)
+        form = NewTokenForm(pipeline, request.POST or None)
         if request.method == "POST":
             new = written(
                 form,
@@ -222,6 +269,7 @@ class PipelineAdmin(RoleAdmin):
                     actor=actor(request),
                     label=form.cleaned_data["label"],
                     days=form.cleaned_data["days"],
+                    limits=form.limits(),
                     idempotency=form.idempotency(request),
                 ),
             )
@@ -308,7 +356,9 @@ def _crumbs(pipeline: Pipeline) -> list[tuple[str, str]]:
 
 
 def _first_record(pipeline: Pipeline) -> dict[str, Any] | None:
-    record = Record.objects.filter(principal=pipeline.uid).order_by("index").first()
+    # What it posts, not what signing in with an id-token writes for it.
+    posted = Record.objects.filter(principal=pipeline.uid).exclude(kind__startswith="access.")
+    record = posted.order_by("index").first()
     if record is None:
         return None
     known = kinds.load().by_name.get(record.kind)

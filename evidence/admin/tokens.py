@@ -50,7 +50,7 @@ def page(request: HttpRequest) -> HttpResponse:
         if new is not None:  # the same form sent twice: the first one's token was shown
             messages.warning(request, "This form was sent already. Its token was shown once; make another if needed.")
             return HttpResponseRedirect(reverse("admin:tokens"))
-    tokens = owner.tokens.order_by("-created_at")[:100]
+    tokens = owner.tokens.select_related("use").order_by("-created_at")[:100]
     return admin_page(request, "evidence/tokens.html", title="My tokens", form=form, tokens=tokens, now=timezone.now())
 
 

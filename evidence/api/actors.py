@@ -13,8 +13,10 @@ from evidence.people import Principal
 
 
 def actor(principal: Principal, token: Token | None = None) -> Actor:
-    """Who acts: a token's owner under that token, or a person under their session."""
-    return Actor(principal.uid, ("token", token.pk) if token is not None else ("user", principal.uid))
+    """Who acts: a token's owner under that token, with the claims behind it, or a person under their session."""
+    if token is None:
+        return Actor(principal.uid, ("user", principal.uid))
+    return Actor(principal.uid, ("token", token.pk), token.claims)
 
 
 def principal_of(request: Request) -> Principal:

@@ -10,6 +10,7 @@ from rest_framework import authentication as drf
 from rest_framework.request import Request
 
 from config.errors import InvalidError
+from evidence import token_use, tokens
 from evidence.authority import Facts
 from evidence.models import Token
 from evidence.people import Principal
@@ -23,25 +24,26 @@ def _refuse() -> InvalidError:
 
 
 def resolve_token(text: str, facts: Facts | None = None) -> Token:
-    """The usable token for ``pt_<id>_<secret>``. Raises InvalidError ``token_invalid`` (401)."""
-    prefix, _, rest = text.partition("_")
-    token_id, _, secret = rest.partition("_")
-    if prefix != "pt" or not secret or len(text) > 200 or not text.isascii():
+    """The usable token of this text. Raises InvalidError ``token_invalid`` (401)."""
+    parts = tokens.parse(text)
+    if parts is None:
         raise _refuse()
-    token = (facts or Facts()).token(token_id)
-    presented = hashlib.sha256(secret.encode()).digest()
+    token = (facts or Facts()).token(parts.id)
+    presented = hashlib.sha256(parts.secret.encode()).digest()
     if token is None or not hmac.compare_digest(presented, bytes(token.secret_hash)):
         raise _refuse()
     if not token.is_usable(timezone.now()):
         raise _refuse()
+    token_use.note(token.pk)
     return token
 
 
 def principal_of(token: Token) -> Principal:
-    """The person or pipeline a token belongs to (the database requires exactly one)."""
+    """The person or pipeline a token belongs to (the database requires exactly one), within the token's limits."""
     owner = token.user or token.pipeline
     if owner is None:
         raise _refuse()
+    owner.limits = token.limits
     return owner
 
 

@@ -3,10 +3,11 @@
 from evidence.models.anchors import Anchor, Standing
 from evidence.models.artifacts import Artifact
 from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, Repeat, SigningKey, Tile
-from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, User
+from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, TokenUse, User
 from evidence.models.records import Hold, HoldItem, Record
 from evidence.models.releases import Approval, Release
 from evidence.models.sign_offs import SignOffRequest
+from evidence.models.trust import TrustPolicy, UsedIdToken
 
 __all__ = [
     "Anchor",
@@ -32,5 +33,8 @@ __all__ = [
     "System",
     "Tile",
     "Token",
+    "TokenUse",
+    "TrustPolicy",
+    "UsedIdToken",
     "User",
 ]

@@ -1,13 +1,17 @@
 """Who acts: people, pipelines, and what they act on. Every change of these is an `access.*` or `key.*` record."""
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Q
+
+from evidence.tlog import signing
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -28,6 +32,25 @@ def new_pipeline_id() -> str:
 def new_system_id() -> str:
     return opaque_id("sys")
 
+
+@dataclass(frozen=True)
+class Limits:
+    """What a token leaves of its owner's rights: empty means all of them."""
+
+    systems: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+
+    def of(self, systems: list[str] | None) -> list[str] | None:
+        """Those of `systems` (None: all) that are left."""
+        if not self.systems:
+            return systems
+        return sorted(self.systems) if systems is None else [system for system in systems if system in self.systems]
+
+    def admit(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
+
+
+UNLIMITED = Limits()
 
 #: The principal of what the product does by itself: reminders, dispositions, packs.
 SERVICE = "svc_prooftrail"
@@ -73,6 +96,8 @@ class User(AbstractBaseUser):
     manager = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reports")
     systems = models.ManyToManyField(System, blank=True, help_text="Empty means all systems")
     is_active = models.BooleanField(default=True)
+    #: Not a column: set where a token that is narrower than its owner authenticated (`api.authentication`).
+    limits: Limits = UNLIMITED
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
@@ -132,6 +157,13 @@ class Pipeline(models.Model):
         help_text="Empty means every kind pipelines may post",
     )
     is_active = models.BooleanField(default=True)
+    signatures_required = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(16)],
+        help_text="How many of its keys have to sign each record. 0: it may also post unsigned.",
+    )
+    #: As for people.
+    limits: Limits = UNLIMITED
 
     class Meta:
         ordering = ["name"]
@@ -146,13 +178,14 @@ class Pipeline(models.Model):
 
 
 class PipelineKey(models.Model):
-    """A public Ed25519 key under which a pipeline's own signatures count: a projection of `key.*` records.
+    """A public key (`evidence.tlog.signing`) under which a pipeline's own signatures count: a projection of `key.*`
+    records.
 
     It signs the records between the one that added it and the one that revoked it. The times are what people are
     shown: records of one batch share theirs, so that a time does not say which of them came first.
     """
 
-    key_id = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the raw public key, hex")
+    key_id = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the public key, hex")
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="keys")
     public_key = models.BinaryField()
     valid_from = models.DateTimeField()
@@ -174,6 +207,10 @@ class PipelineKey(models.Model):
         return self.key_id[:16]
 
     @property
+    def algorithm(self) -> str:
+        return signing.algorithm_of(signing.decode(bytes(self.public_key)))
+
+    @property
     def in_force(self) -> bool:
         return self.to_index is None
 
@@ -183,7 +220,7 @@ class PipelineKey(models.Model):
 
 
 class Token(models.Model):
-    """A bearer token ``pt_<id>_<secret>``. Only the secret's SHA-256 is kept: 256 random bits need no stretching."""
+    """A bearer token (`evidence.tokens`). Only the secret's SHA-256 is kept: 256 random bits need no stretching."""
 
     id = models.CharField(primary_key=True, max_length=20)
     secret_hash = models.BinaryField()
@@ -191,6 +228,15 @@ class Token(models.Model):
     user = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
     pipeline = models.ForeignKey(Pipeline, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
     scopes = ArrayField(models.CharField(max_length=40), default=list)
+    systems = ArrayField(
+        models.CharField(max_length=40), default=list, blank=True, help_text="Empty: all of its owner's"
+    )
+    kinds = ArrayField(models.CharField(max_length=60), default=list, blank=True, help_text="Empty: all of its owner's")
+    #: Of an access token for a CI job: who vouched for it, and with which claims.
+    policy = models.ForeignKey(
+        "evidence.TrustPolicy", null=True, blank=True, on_delete=models.PROTECT, related_name="tokens"
+    )
+    claims = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -202,11 +248,29 @@ class Token(models.Model):
                 condition=Q(user__isnull=False, pipeline__isnull=True) | Q(user__isnull=True, pipeline__isnull=False),
             )
         ]
+        indexes = [
+            # those that stand (oidc.policies.save_policy) and those that are past (oidc.exchange)
+            models.Index(fields=["expires_at"], name="token_of_policy", condition=Q(policy__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"pt_{self.id}_…"
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(frozenset(self.systems), frozenset(self.kinds)) if self.systems or self.kinds else UNLIMITED
 
     def is_usable(self, now: datetime) -> bool:
         """Whether it authenticates at `now`."""
         owner = self.user or self.pipeline
         return self.revoked_at is None and self.expires_at > now and owner is not None and owner.is_active
+
+
+class TokenUse(models.Model):
+    """When a token was last used, to a few minutes (`evidence.token_use`). A table of its own: it is no right."""
+
+    token = models.OneToOneField(Token, primary_key=True, on_delete=models.CASCADE, related_name="use")
+    last_used_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.pk} {self.last_used_at:%Y-%m-%d %H:%M}"

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-from evidence.tlog import b64
+from evidence.tlog import b64, signing
 from evidence.tlog.canonical import canonical, parse_strict
 from evidence.tlog.errors import MalformedError, SignatureError
-from evidence.tlog.keys import key_digest
+from evidence.tlog.signing import PrivateKey, PublicKey
 
 IN_TOTO = "application/vnd.in-toto+json"
 MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
@@ -62,36 +59,59 @@ def envelope_of(value: Any) -> Envelope:
     )
 
 
-def sign_envelope(payload: bytes, private_key: Ed25519PrivateKey, *, payload_type: str = IN_TOTO) -> bytes:
-    """A canonical JSON envelope with one signature, whose keyid is the key's digest."""
-    keyid = key_digest(private_key.public_key())
-    signature = private_key.sign(pae(payload_type, payload))
-    return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+def sign_envelope(payload: bytes, *private_keys: PrivateKey, payload_type: str = IN_TOTO) -> bytes:
+    """A canonical JSON envelope with a signature by each key, whose keyid is the key's digest."""
+    message = pae(payload_type, payload)
+    made = [(signing.digest(key.public_key()), b64.encode(signing.sign(key, message))) for key in private_keys]
+    return b'{"payload":"%b","payloadType":%b,"signatures":[%b]}' % (
         b64.encode(payload).encode(),
         canonical(payload_type),
-        keyid.encode(),
-        b64.encode(signature).encode(),
+        b",".join(b'{"keyid":"%b","sig":"%b"}' % (keyid.encode(), sig.encode()) for keyid, sig in made),
     )
 
 
-def verify_envelope(envelope: Envelope, keys: Mapping[str, Ed25519PublicKey]) -> str:
+def verify_envelope(envelope: Envelope, keys: Mapping[str, PublicKey]) -> str:
     """The id, in ``keys``, of a key that signed this envelope; a key that is hinted at is tried first."""
     signed = pae(envelope.payload_type, envelope.payload)
     hinted = ((s.sig, s.keyid) for s in envelope.signatures if s.keyid in keys)
     others = ((s.sig, keyid) for s in envelope.signatures for keyid in keys if keyid != s.keyid)
     for candidates in (hinted, others):
         for sig, keyid in candidates:
-            if _verifies(keys[keyid], sig, signed):
+            if signing.verifies(keys[keyid], sig, signed):
                 return keyid
     raise SignatureError("no trusted key signed this envelope")
 
 
-def _verifies(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
-    try:
-        key.verify(signature, signed)
-    except InvalidSignature:
-        return False
-    return True
+def signers(context: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the keys that, by a record's context, signed its envelope: ``key``, and where it took several, each of
+    ``verification.keys``."""
+    several = context["verification"].get("keys", [])
+    if not isinstance(several, list) or not all(isinstance(keyid, str) for keyid in several):
+        raise MalformedError("verification.keys is a list of key ids")
+    return tuple(dict.fromkeys([context["key"], *several]))
+
+
+def verify_threshold(envelope: Envelope, keys: Mapping[str, PublicKey], threshold: int) -> tuple[str, ...]:
+    """The ids of the different keys that signed, at least ``threshold`` of them; further ones are not looked for.
+
+    One key counts once, however often it signed and by whatever names ``keys`` has it.
+    """
+    if threshold < 1:
+        raise SignatureError("a threshold is at least one signature")
+    signed = pae(envelope.payload_type, envelope.payload)
+    left = dict({signing.encode(key): (keyid, key) for keyid, key in keys.items()}.values())
+    found: list[str] = []
+    for signature in envelope.signatures:
+        candidates = sorted(left, key=lambda keyid: keyid != signature.keyid)
+        by = next((keyid for keyid in candidates if signing.verifies(left[keyid], signature.sig, signed)), None)
+        if by is not None:
+            del left[by]
+            found.append(by)
+        if len(found) == threshold:
+            return tuple(found)
+    if not found:
+        raise SignatureError("no trusted key signed this envelope")
+    raise SignatureError(f"{len(found)} of the {threshold} trusted keys that it takes signed this envelope")
 
 
 def _signature(value: Any, path: str) -> Signature:

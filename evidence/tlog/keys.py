@@ -64,5 +64,5 @@ def load_raw(raw: bytes) -> Ed25519PublicKey:
 
 
 def key_digest(public: Ed25519PublicKey) -> str:
-    """Hex SHA-256 of the raw 32 bytes; what envelopes name as ``keyid``."""
+    """Hex SHA-256 of the raw 32 bytes; what envelopes name as ``keyid`` (`signing.digest` for other keys)."""
     return sha256(public.public_bytes_raw()).hexdigest()

@@ -2,38 +2,51 @@
 
 import getpass
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from config.cli import files, output, profile, trust
+from config.cli import environment, files, idtokens, output, profile, trust
 from config.cli.api import Api
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.profile import Server
-from evidence.tlog import keys
+from evidence.tlog import signing
 from evidence.tlog.checkpoint import LogKey
 from evidence.tlog.keyring import KeyList
 from evidence.tlog.note import Verifier
+
+
+class Algorithm(StrEnum):
+    """What keys can sign with."""
+
+    ED25519 = signing.ED25519
+    P256 = signing.P256
+    P384 = signing.P384
 
 
 def keygen(
     out: Annotated[Path, typer.Option(help="Where the private key goes; the public one goes beside it.")] = Path(
         "prooftrail-key.pem"
     ),
+    algorithm: Annotated[
+        Algorithm, typer.Option(help="Ed25519, unless a rule or a key store asks for ECDSA.")
+    ] = Algorithm.ED25519,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make an Ed25519 key that signs a pipeline's envelopes."""
-    key = keys.generate()
+    """Make a key that signs a pipeline's envelopes."""
+    key = signing.generate(algorithm.value)
     public = out.with_name(f"{out.name}.pub")
     if public.exists():
         raise usage(f"{public} exists already", "Choose another name or move it away.")
-    files.write_new(out, keys.dump_private(key), mode=0o600)
-    files.write_new(public, keys.dump_public(key.public_key()))
+    files.write_new(out, signing.dump_private(key), mode=0o600)
+    files.write_new(public, signing.dump_public(key.public_key()))
     made = {
         "private_key": str(out),
         "public_key": str(public),
-        "key_id": keys.key_digest(key.public_key()),
+        "key_id": signing.digest(key.public_key()),
+        "algorithm": algorithm.value,
     }
     if as_json:
         output.data(made)
@@ -43,27 +56,64 @@ def keygen(
 
 
 def login(
-    url: Annotated[str, typer.Option(help="The server, such as https://prooftrail.example.com.")],
+    url: Annotated[
+        str | None, typer.Option(help="The server, such as https://prooftrail.example.com; else PROOFTRAIL_URL.")
+    ] = None,
     token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")] = False,
+    oidc: Annotated[bool, typer.Option("--oidc", help="Use the id-token of this CI job; no stored secret.")] = False,
+    audience: Annotated[str | None, typer.Option(help="With --oidc: as the trust policy says; else the URL.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="With --oidc: whom to speak for, where several would do.")
+    ] = None,
+    id_token_variable: Annotated[
+        str | None, typer.Option(help=f"With --oidc: where the job's id-token is; else {idtokens.VARIABLE}.")
+    ] = None,
     accept_log_key: Annotated[
         bool, typer.Option("--accept-log-key", help="Trust a log key that differs from the one pinned before.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Store a token and pin the server's log key, against which receipts and packs are verified from now on."""
-    url = profile.check_url(url)
-    server = Server(url, profile.check_token(_read_token(token_stdin)))
+    if not oidc and (audience or pipeline or id_token_variable):
+        raise usage("--audience, --pipeline and --id-token-variable go with --oidc")
+    if oidc and token_stdin:
+        raise usage("Either --oidc or --token-stdin")
+    url = profile.check_url(url or environment.variable("PROOFTRAIL_URL") or _no_url())
+    told: dict[str, Any] = {"url": url}
+    if oidc:
+        found = _exchange(Server(url), audience or url, pipeline, id_token_variable)
+        token = found["access_token"]
+        told |= {"pipeline": found["pipeline"]["name"], "expires_at": found["expires_at"]}
+    else:
+        token = _read_token(token_stdin)
+    server = Server(url, profile.check_token(token))
     offered = _log_keys(Api(server))
     pinned = _settle_keys(profile.known(url), offered, accept=accept_log_key)
     profile.save(Server(url, server.token, pinned))
     if as_json:
-        output.data({"url": url, "profile": str(profile.path()), "log_keys": [key.vkey for key in pinned]})
+        output.data(told | {"profile": str(profile.path()), "log_keys": [key.vkey for key in pinned]})
         return
     output.line(f"Logged in to {url}; stored in {profile.path()}.")
+    if oidc:
+        output.line(f"As the pipeline {told['pipeline']}, until {told['expires_at']}.")
     for key in pinned:
         sizes = f" (sizes {key.sizes()})" if isinstance(key, LogKey) and (key.from_size or key.to_size) else ""
         output.line(f"Log key pinned: {key.vkey}{sizes}")
     output.note("Compare the log key with the one that the operator publishes elsewhere.")
+
+
+def _no_url() -> str:
+    raise usage("There is no server", "Give --url, or set PROOFTRAIL_URL.")
+
+
+def _exchange(server: Server, audience: str, pipeline: str | None, variable: str | None) -> dict[str, Any]:
+    """An access token for this CI job."""
+    if server.sends_in_clear:
+        raise usage(f"The id-token would go to {server.url} unencrypted", "Use https.")
+    body = {"id_token": idtokens.of_this_job(audience, variable=variable)}
+    answer = Api(server).post("auth/oidc", body | ({"pipeline": pipeline} if pipeline else {}))
+    found: dict[str, Any] = answer.data
+    return found
 
 
 def _read_token(from_stdin: bool) -> str:

@@ -1,6 +1,6 @@
 """`attest` and `upload`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.files import LocalFile, local_file, read_body, read_from
 from config.cli.reports import Options
 from config.cli.uploads import upload as upload_file
-from evidence.tlog import dsse, keys
+from evidence.tlog import dsse, signing
 from evidence.tlog.canonical import canonical
 from evidence.tlog.errors import MalformedError
 from evidence.tlog.statement import Subject, build_statement, predicate_type_for
@@ -45,19 +45,15 @@ class Evidence:
         }
         return {name: value for name, value in members.items() if value not in (None, [])}
 
-    def envelope(self, key: Path, type_of: Callable[[str], str] = predicate_type_for) -> bytes:
-        """The envelope signed with the private key in this file; `type_of` its kind is the predicate type."""
-        try:
-            private = keys.load_private(read_from(key).read_bytes())
-        except MalformedError as error:
-            raise usage(f"{key}: {error}", "Make a key with `prooftrail keygen`.") from error
+    def envelope(self, keys: Sequence[Path], type_of: Callable[[str], str] = predicate_type_for) -> bytes:
+        """The envelope signed with the private keys in these files; `type_of` its kind is the predicate type."""
         about_itself = Subject(self.kind, {"sha256": sha256(canonical(self.body)).hexdigest()})
         payload = build_statement(
             subjects=self.subjects or [about_itself],
             predicate_type=type_of(self.kind),
             predicate=self.body,
         )
-        return dsse.sign_envelope(payload, private)
+        return dsse.sign_envelope(payload, *(_private_key(path) for path in keys))
 
     def parameters(self) -> dict[str, str]:
         """What goes beside an envelope, in the query."""
@@ -81,7 +77,9 @@ def attest(
     type_: Annotated[str | None, typer.Option("--type", help="With --sarif: secrets, sca, sast or dast.")] = None,
     fail_on: Annotated[str | None, typer.Option(help="With --sarif: the least severity that fails.")] = None,
     manifest_digest: Annotated[str | None, typer.Option(help="The manifest that this is evidence for.")] = None,
-    sign_with: Annotated[Path | None, typer.Option(help="Sign with this private key (PEM).")] = None,
+    sign_with: Annotated[
+        list[Path] | None, typer.Option(help="Sign with this private key (PEM); may be repeated.")
+    ] = None,
     predicate_type: Annotated[str | None, typer.Option(help="Sign it as this well-known predicate type.")] = None,
     occurred_at: Annotated[str | None, typer.Option(help="When it happened, RFC 3339 with an offset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the receipt here, and a signed envelope beside it.")] = None,
@@ -141,6 +139,13 @@ def _type_in_force(kind: str) -> str:
         if error.code == ExitCode.SERVER:
             raise
         return predicate_type_for(kind)  # whatever is wrong, the server says when the record is posted
+
+
+def _private_key(path: Path) -> signing.PrivateKey:
+    try:
+        return signing.load_private(read_from(path).read_bytes())
+    except MalformedError as error:
+        raise usage(f"{path}: {error}", "Make a key with `prooftrail keygen`.") from error
 
 
 def _check_out(out: Path | None) -> None:

@@ -19,7 +19,7 @@ from evidence.ledger.check.signers import Signers
 from evidence.ledger.draft import Recorded
 from evidence.models import Note, Payload
 from evidence.tlog.checkpoint import Checkpoint
-from evidence.tlog.dsse import Envelope, parse_envelope
+from evidence.tlog.dsse import Envelope, parse_envelope, signers
 from evidence.tlog.errors import MalformedError, SignatureError, TlogError
 from evidence.tlog.leaf import Leaf, parse_leaf, payload_digest
 from evidence.tlog.merkle import leaf_hash
@@ -136,7 +136,8 @@ class Examiner:
         parsed = parse_envelope(envelope)
         signed_by = authenticated["verification"]["signature"]
         try:
-            self._verify(parsed, signed_by, authenticated["key"], leaf, index)
+            for key in signers(authenticated):
+                self._verify(parsed, signed_by, key, leaf, index)
         except TlogError as error:
             examined.deviates("signature", where, str(error))
         return Recorded(index, leaf, parse_statement(parsed.payload), authenticated, signed_by)

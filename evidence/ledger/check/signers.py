@@ -9,11 +9,10 @@ for them.
 import functools
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from config.errors import UnavailableError
 from evidence import keys
 from evidence.models import PipelineKey, SigningKey
+from evidence.tlog import signing
 from evidence.tlog.checkpoint import Checkpoint, LogKey, open_checkpoint
 from evidence.tlog.dsse import Envelope, verify_envelope
 from evidence.tlog.errors import SignatureError
@@ -80,8 +79,8 @@ class Signers:
 
     @staticmethod
     @functools.lru_cache(maxsize=1024)
-    def _public(raw: bytes) -> Ed25519PublicKey:
-        return load_raw(raw)
+    def _public(raw: bytes) -> signing.PublicKey:
+        return signing.decode(raw)
 
 
 def _believed(purpose: str) -> list[SigningKey]:

@@ -19,7 +19,8 @@ class Command(PeopleCommand):
         parser.add_argument("name")
         parser.add_argument("--system", action="append", required=True, help="added if there is none")
         parser.add_argument("--kind", action="append", default=[], help="kinds it may post; default all")
-        parser.add_argument("--public-key", metavar="FILE", help="PEM of its Ed25519 public key")
+        parser.add_argument("--public-key", metavar="FILE", help="PEM of its public key")
+        parser.add_argument("--signatures", type=int, default=0, help="how many of its keys must sign each record")
         parser.add_argument("--days", type=int, default=TOKEN_DAYS, help="how long the token is valid")
         parser.add_argument("--token-only", action="store_true", help="print the token alone, for a pipe")
 
@@ -38,6 +39,7 @@ class Command(PeopleCommand):
             kinds=options["kind"],
             public_key=_read(options["public_key"]),
             days=options["days"],
+            signatures_required=options["signatures"],
         )
         return {
             "id": pipeline.uid,

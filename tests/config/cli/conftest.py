@@ -27,6 +27,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "GITHUB_REF_NAME",
         "CI_COMMIT_SHA",
         "CI_COMMIT_TAG",
+        "PROOFTRAIL_ID_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PROOFTRAIL_CONFIG", str(tmp_path / "configuration" / "config.json"))

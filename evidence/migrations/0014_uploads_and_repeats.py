@@ -7,7 +7,7 @@ LOCK = "SET LOCAL lock_timeout = '5s'"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("evidence", "0011_tiles_from_entries")]
+    dependencies = [("evidence", "0013_search_indexes")]
     operations = [
         migrations.RunSQL(LOCK, migrations.RunSQL.noop),
         migrations.AddField("artifact", "kind", models.CharField(blank=True, default="", max_length=60)),
