@@ -47,13 +47,14 @@ class Evidence:
 
     def envelope(self, keys: Sequence[Path], type_of: Callable[[str], str] = predicate_type_for) -> bytes:
         """The envelope signed with the private keys in these files; `type_of` its kind is the predicate type."""
+        loaded = [_private_key(path) for path in keys]  # before anybody is asked for the type
         about_itself = Subject(self.kind, {"sha256": sha256(canonical(self.body)).hexdigest()})
         payload = build_statement(
             subjects=self.subjects or [about_itself],
             predicate_type=type_of(self.kind),
             predicate=self.body,
         )
-        return dsse.sign_envelope(payload, *(_private_key(path) for path in keys))
+        return dsse.sign_envelope(payload, *loaded)
 
     def parameters(self) -> dict[str, str]:
         """What goes beside an envelope, in the query."""

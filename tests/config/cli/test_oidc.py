@@ -62,6 +62,7 @@ def test_it_signs_in_on_gitlab_with_the_jobs_variable(
         "url": service.url,
         "pipeline": "trading-ci",
         "expires_at": "2026-11-22T12:15:00+00:00",
+        "profile": str(profile.path()),
         "log_keys": [service.ledger.log.vkey],
     }
     assert prooftrail("login", "--oidc", "--id-token-variable", "OTHER_TOKEN", "--pipeline", "nightly").code == 0
