@@ -98,7 +98,7 @@ PROBLEM = {
         "where": {"type": "string", "description": "The member of the input that is meant, as $.body.suite"},
         "errors": {
             "type": "array",
-            "description": "Every member that is wrong, with code `invalid`",
+            "description": "Every member that is wrong, where several may be",
             "items": {
                 "type": "object",
                 "required": ["where", "code", "detail"],

@@ -12,8 +12,8 @@ from config.api import problem
 from config.errors import InvalidError
 
 _NAME = "dry_run"
-_MEANINGS = {"1": True, "true": True, "0": False, "false": False}
-#: Below /api/v1/.
+MEANINGS = {"1": True, "true": True, "0": False, "false": False}
+_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _ABLE = frozenset({"/api/v1/records", "/api/v1/artifacts"})
 
 
@@ -24,9 +24,9 @@ def dry_run(request: HttpRequest) -> bool:
     value = request.GET.get(_NAME)
     if value is None:
         return False
-    if value not in _MEANINGS:
+    if value not in MEANINGS:
         raise InvalidError("dry_run is 1 or 0.", where=_NAME)
-    return _MEANINGS[value]
+    return MEANINGS[value]
 
 
 def as_if_meant(request: HttpRequest) -> None:
@@ -42,7 +42,7 @@ class NoDryRun:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.method not in {"GET", "HEAD", "OPTIONS"} and request.path.startswith("/api/"):
+        if request.method in _WRITING and request.path.startswith("/api/"):
             try:
                 refused = dry_run(request) and request.path not in _ABLE
             except InvalidError as error:

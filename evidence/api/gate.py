@@ -44,7 +44,7 @@ class RequirementOut(serializers.Serializer[Any]):
     waiver = WaiverOut(allow_null=True)
 
 
-class GateOut(serializers.Serializer[Any]):
+class _AnswerOut(serializers.Serializer[Any]):
     release = serializers.CharField()
     environment = serializers.ChoiceField(ENVIRONMENTS)
     outcome = serializers.ChoiceField(["green", "red"])
@@ -56,7 +56,14 @@ class GateOut(serializers.Serializer[Any]):
     )
     manifest_digest = serializers.CharField(allow_null=True)
     requirements = RequirementOut(many=True)
+
+
+class GateOut(_AnswerOut):
     people = serializers.DictField(child=serializers.CharField(), help_text="Names of the ids under `facts.by`")
+
+
+class GateDecisionOut(_AnswerOut):
+    index = serializers.IntegerField(help_text="Of the record that holds it")
 
 
 class ReleaseGate(APIView):
@@ -88,7 +95,9 @@ class ReleaseGate(APIView):
     @extend_schema(
         operation_id="releases_gate_decide",
         request=inline_serializer("DecideGate", {"environment": serializers.ChoiceField(ENVIRONMENTS)}),
-        responses={201: inline_serializer("GateDecided", {"decision": GateOut(), "receipt": serializers.DictField()})},
+        responses={
+            201: inline_serializer("GateDecided", {"decision": GateDecisionOut(), "receipt": serializers.DictField()})
+        },
     )
     def post(self, request: Request, release_id: str) -> Response:
         """Decide: the answer under the ledger's lock, recorded with what it looked at (`gate.decision`)."""

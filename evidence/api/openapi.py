@@ -4,7 +4,23 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
+from evidence.api.dryrun import MEANINGS
+
 _PREFIX = "/api/v1/"
+_BESIDE_ENVELOPES = [
+    {"in": "query", "name": name, "description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("release", "With an envelope: the release it belongs to"),
+        ("system", "With an envelope of a kind without a release"),
+        ("occurred_at", "With an envelope: when it happened, RFC 3339 with offset"),
+    )
+]
+_DRY_RUN = {
+    "in": "query",
+    "name": "dry_run",
+    "description": "1: check everything, write nothing, and answer what would be recorded",
+    "schema": {"type": "string", "enum": list(MEANINGS)},
+}
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself, untyped there
@@ -38,22 +54,13 @@ def add_plain_views(result: dict[str, Any], generator: Any, request: Any, public
 
 
 def _post_records() -> dict[str, Any]:
-    named = [
-        ("query", "release", "With an envelope: the release it belongs to"),
-        ("query", "system", "With an envelope of a kind without a release"),
-        ("query", "occurred_at", "With an envelope: when it happened, RFC 3339 with offset"),
-        ("query", "dry_run", "1: check everything, write nothing, and answer what would be recorded"),
-    ]
     receipt = {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}}
     return {
         "operationId": "records_create",
         "tags": ["records"],
         "description": "Record evidence: plain JSON that the service signs, or a DSSE envelope that you signed. "
         "The answer is the receipt: the record is durable, included and covered by a signed checkpoint.",
-        "parameters": [
-            {"in": place, "name": name, "description": text, "schema": {"type": "string"}}
-            for place, name, text in named
-        ],
+        "parameters": [*_BESIDE_ENVELOPES, _DRY_RUN],
         "requestBody": {
             "required": True,
             "content": {
@@ -77,7 +84,7 @@ def _post_batch() -> dict[str, Any]:
         "envelope with `release`, `system` and `occurred_at` beside `payload` (or in the query, for all). A record may "
         "have its own `idempotency_key`; an envelope is its own. The answer has a line for each line, in order: "
         "`{line, status, receipt}` or `{line, status, problem}`; a bad line fails alone.",
-        "parameters": _post_records()["parameters"],
+        "parameters": _BESIDE_ENVELOPES,
         "requestBody": {"required": True, "content": lines},
         "security": [{"bearer": []}],
         "responses": {"200": {"description": "A line of answer for each line", "content": lines}},

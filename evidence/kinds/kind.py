@@ -187,7 +187,8 @@ def _bounded(value: Any) -> Any:
 def _row(error: Any) -> dict[str, str]:
     where = "$.body" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.instance_path)
     message = error.message
-    return {"where": where, "detail": message if len(message) < _LONGEST_MESSAGE else message[:_LONGEST_MESSAGE] + "…"}
+    shown = message if len(message) < _LONGEST_MESSAGE else message[:_LONGEST_MESSAGE] + "…"
+    return {"where": where, "code": "body_invalid", "detail": shown}
 
 
 def declared(schema: Any, path: str) -> Mapping[str, Any] | None:
