@@ -99,9 +99,10 @@ def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None) -> Answer:
 
 
 def _sent(scope: Scope, body: bytes) -> posting.Sent | None:
-    """None for what Django would look at twice: an unknown host, a header that comes twice."""
+    """None for what Django is to look at: an unknown host, a header that comes twice, too large a body."""
     headers = dict(scope["headers"])
-    if len(headers) != len(scope["headers"]) or not _is_ours(headers.get(b"host", b"")):
+    repeated, too_large = len(headers) != len(scope["headers"]), len(body) > settings.MAX_BODY_BYTES
+    if repeated or too_large or not _is_ours(headers.get(b"host", b"")):
         return None
     key = headers.get(b"idempotency-key")
     return posting.Sent(

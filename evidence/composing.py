@@ -44,7 +44,7 @@ def append_composed(
         settled = service_draft(kind, composed[0].body, actor=actor, systems=composed[0].systems, signer=signer)
         draft.scope, draft.statement, draft.envelope = settled.scope, settled.statement, settled.envelope
         draft.verification = settled.verification
-        vars(draft).pop("sealed", None)  # what was sealed before, or by an attempt that failed, says something else
+        draft.unseal()  # what was sealed before, or by an attempt that failed, says something else
 
     def applied(index: int, at: datetime) -> None:
         if apply is not None:

@@ -20,6 +20,7 @@ from evidence.ledger.literals import number_array, text_array
 from evidence.models import Approval, Hold, HoldItem, Pipeline, PipelineKey, Record, Release, System
 from evidence.tlog.canonical import canonical
 from evidence.tlog.leaf import Leaf, format_time
+from evidence.tlog.statement import Statement
 
 Project = Callable[[Recorded], None]
 #: Called with the index of a record whose payload goes: erase what was derived from it.
@@ -116,19 +117,27 @@ def columns(records: Sequence[Recorded]) -> list[tuple[str | None, ...]]:
 
 
 def _searchable(record: Recorded) -> tuple[str | None, ...]:
-    leaf, predicate_type = record.leaf, record.statement.predicate_type
-    kind = load_kinds().reading(leaf.kind, predicate_type)
-    subjects = [f"{alg}:{value}" for subject in record.statement.subjects for alg, value in subject.digest.items()]
+    leaf = record.leaf
+    kind, *rest = said(leaf.kind, leaf.by, leaf.scope, record.release, record.statement, record.signed_by)
+    return kind, format_time(leaf.occurred), *rest
+
+
+def said(
+    kind: str, by: str, scope: Sequence[str], release: str | None, statement: Statement, signed_by: str
+) -> tuple[str | None, ...]:
+    """The same of one record without what its receipt settles, which is when it occurred."""
+    predicate_type, body = statement.predicate_type, statement.predicate
+    declared = load_kinds().reading(kind, predicate_type)
+    subjects = [f"{alg}:{value}" for subject in statement.subjects for alg, value in subject.digest.items()]
     return (
-        leaf.kind,
-        format_time(leaf.occurred),
-        leaf.by,
-        text_array(leaf.scope),
-        record.release,
+        kind,
+        by,
+        text_array(scope),
+        release,
         text_array(subjects[:1000]),
-        kind.outcome_of(record.body, predicate_type) if kind else None,
-        json.dumps(kind.facts_of(record.body, predicate_type)) if kind else "{}",
-        record.signed_by,
+        declared.outcome_of(body, predicate_type) if declared else None,
+        json.dumps(declared.facts_of(body, predicate_type)) if declared else "{}",
+        signed_by,
     )
 
 

@@ -31,7 +31,7 @@ from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import token_has_scope
 from evidence.authority import Facts
-from evidence.ledger import Draft, Idempotency, appender
+from evidence.ledger import Draft, Idempotency, appender, rows
 from evidence.ledger.draft import FactsChangedError, Outcome
 from evidence.models import Token
 from evidence.people import Principal
@@ -249,7 +249,7 @@ def _append(sender: _Sender, group: list[_Line], facts: Facts) -> Callable[[], l
     prepared = _prepare(sender, group, facts)
     drafts = [draft for draft in prepared if isinstance(draft, Draft)]
     for draft in drafts:
-        _ = draft.sealed  # by this thread: the appender has others to serve
+        rows.spelled(draft)  # by this thread: the appender has others to serve
     wait = appender.start(lambda: drafts)
 
     def outcomes() -> list[Outcome]:

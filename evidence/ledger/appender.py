@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from config.database import leave_connection
 from config.errors import ProoftrailError, UnavailableError
-from evidence.ledger import store
+from evidence.ledger import rows, store
 from evidence.ledger.draft import Draft, Outcome, Placed
 
 #: Records that wait longer than this answer 503; the retry's key settles whether they were written.
@@ -117,7 +117,7 @@ def _sealed(make: Make) -> Sequence[Draft]:
     """The drafts, with everything computed that the head's lock should not wait for."""
     drafts = make()
     for draft in drafts:
-        _ = draft.sealed
+        rows.spelled(draft)
     return drafts
 
 

@@ -122,6 +122,8 @@ class Draft:
     admit: Callable[[datetime], None] | None = None
     apply: Callable[[int, datetime], None] | None = None
     remembered: Remembered | None = None
+    #: See `evidence.ledger.rows.spelled`.
+    spelled: tuple[str, ...] | None = field(default=None, init=False, repr=False)
 
     @functools.cached_property
     def sealed(self) -> Sealed:
@@ -137,6 +139,11 @@ class Draft:
         salt, context = _salts.take(), context_bytes(members)
         stored, codec = _compress(self.envelope)
         return Sealed(salt, members, context, payload_digest(salt, context, self.envelope), stored, codec)
+
+    def unseal(self) -> None:
+        """After a change of what it says."""
+        vars(self).pop("sealed", None)
+        self.spelled = None
 
 
 def context_bytes(members: Mapping[str, Any]) -> bytes:

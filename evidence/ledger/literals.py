@@ -6,22 +6,33 @@ The driver can spell lists too, but asks each element for its type; that took lo
 from collections.abc import Iterable
 
 
+def array(elements: Iterable[str]) -> str:
+    """An array of elements that are spelled already."""
+    return "{" + ",".join(elements) + "}"
+
+
 def text_array(values: Iterable[str | None]) -> str:
     """``text[]`` (or whatever its elements can be read as)."""
-    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+    return array(map(text_element, values))
 
 
-def _quoted(text: str) -> str:
+def bytes_array(values: Iterable[bytes | None]) -> str:
+    """``bytea[]``."""
+    return array(map(bytes_element, values))
+
+
+def number_array(values: Iterable[int]) -> str:
+    """``bigint[]`` or ``smallint[]``."""
+    return array(map(str, values))
+
+
+def text_element(text: str | None) -> str:
+    if text is None:
+        return "NULL"
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
-def bytes_array(values: Iterable[bytes | None]) -> str:
-    """``bytea[]``."""
-    return "{" + ",".join("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values) + "}"
-
-
-def number_array(values: Iterable[int]) -> str:
-    """``bigint[]`` or ``smallint[]``."""
-    return "{" + ",".join(map(str, values)) + "}"
+def bytes_element(value: bytes | None) -> str:
+    return "NULL" if value is None else f'"\\\\x{value.hex()}"'

@@ -20,7 +20,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from config.database import leave_connection
 from config.errors import UnavailableError
 from evidence import projections
-from evidence.ledger import head, store, wire
+from evidence.ledger import head, rows, store, wire
 from evidence.ledger.appender import MAX_GROUP, PATIENCE_SECONDS, not_in_time
 from evidence.ledger.draft import Draft, Placed
 
@@ -106,7 +106,7 @@ class _LoopAppender:
             draft = item.make()
             if not _is_ordinary(draft):
                 raise TheLongWay
-            _ = draft.sealed
+            rows.spelled(draft)
         except UnavailableError as refused:  # nothing that asking the database would change
             item.fail(refused)
         except Exception:  # also that the database may not be asked here; the long way says what it was

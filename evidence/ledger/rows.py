@@ -6,9 +6,9 @@ from datetime import datetime
 
 from evidence import projections, retention
 from evidence.ledger.draft import Draft, Recorded
-from evidence.ledger.literals import bytes_array, number_array, text_array
+from evidence.ledger.literals import array, bytes_array, bytes_element, text_array, text_element
 from evidence.ledger.wire import Value
-from evidence.tlog.leaf import Leaf
+from evidence.tlog.leaf import Leaf, format_time
 from evidence.tlog.merkle import Growth
 
 APPEND, NOTE = "evidence_append", "evidence_append_note"
@@ -31,13 +31,31 @@ class Row:
         return Recorded(self.index, self.leaf, self.draft.statement, self.draft.sealed.members, self.draft.signed_by)
 
 
+def spelled(draft: Draft) -> tuple[str, ...]:
+    """What is known of a row before it has its place, as elements of the arrays: spelled before the head is locked."""
+    if draft.spelled is None:
+        sealed, key = draft.sealed, draft.idempotency
+        principal, named = draft.actor.principal, draft.kind.name
+        said = projections.said(named, principal, draft.scope, draft.release, draft.statement, draft.signed_by)
+        draft.spelled = (
+            bytes_element(sealed.salt),
+            bytes_element(sealed.context),
+            bytes_element(sealed.stored),
+            str(sealed.codec),
+            text_element(draft.kind.retention),
+            bytes_element(key.key_mac if key else None),
+            bytes_element(key.request_mac if key else None),
+            *map(text_element, said),
+        )
+    return draft.spelled
+
+
 def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None = None) -> list[Value]:
     """Parameters of `APPEND`; `note` is the checkpoint if the batch ends with these rows."""
-    sealed = [row.draft.sealed for row in rows]
-    keys = [row.draft.idempotency for row in rows]
     classes = [row.draft.kind.retention for row in rows]
-    until = {name: retention.retain_until(name, at).isoformat() for name in set(classes)}
-    found = projections.columns([row.recorded for row in rows])
+    until = {name: text_element(retention.retain_until(name, at).isoformat()) for name in set(classes)}
+    columns = [array(column) for column in zip(*(spelled(row.draft) for row in rows), strict=True)]
+    salts, contexts, envelopes, codecs, named, key_macs, request_macs, kinds, *rest = columns
     return [
         rows[0].index,
         growth.size,
@@ -46,14 +64,16 @@ def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None
         at,
         bytes_array(row.leaf_bytes for row in rows),
         bytes_array(row.hash for row in rows),
-        bytes_array(payload.salt for payload in sealed),
-        bytes_array(payload.context for payload in sealed),
-        bytes_array(payload.stored for payload in sealed),
-        number_array(payload.codec for payload in sealed),
-        text_array(classes),
-        text_array(until[name] for name in classes),
-        bytes_array(key.key_mac if key else None for key in keys),
-        bytes_array(key.request_mac if key else None for key in keys),
-        *(text_array(column) for column in found),
+        salts,
+        contexts,
+        envelopes,
+        codecs,
+        named,
+        array(until[name] for name in classes),
+        key_macs,
+        request_macs,
+        kinds,
+        text_array(format_time(row.leaf.occurred) for row in rows),
+        *rest,
         note,
     ]
