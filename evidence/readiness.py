@@ -1,11 +1,7 @@
 """Everything about one release at once: what its page and the API show. A few queries, whatever its size."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.utils import timezone
 
@@ -81,13 +77,3 @@ def _retrospectives(
         for run in runs
         for each in deploys.retrospectives(known, run, roles=roles, within=policy.retrospective, now=now)
     ]
-
-
-def gate_summary(release: Release) -> Mapping[str, Any] | None:
-    """The gate's answer for the page, ``{outcome, requirements: [{title, state, detail}]}``; None without a gate."""
-    if importlib.util.find_spec("evidence.gate") is None:
-        return None
-    ask: Callable[[Release], Mapping[str, Any]] | None = getattr(
-        importlib.import_module("evidence.gate"), "gate_summary", None
-    )
-    return ask(release) if ask is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from evidence.gate import policy as gate_policy
 from evidence.kinds import yaml_files
 
 
@@ -50,8 +51,6 @@ class Response:
 
 @dataclass(frozen=True)
 class Policy:
-    sign_offs: tuple[str, ...]
-    sign_offs_of: Mapping[str, tuple[str, ...]]
     retrospective: timedelta
     expected: tuple[Expected, ...]
     cutover: tuple[Step, ...]
@@ -62,8 +61,8 @@ class Policy:
     mail_retries: tuple[timedelta, ...]
 
     def roles(self, system: str) -> tuple[str, ...]:
-        """The roles whose sign-off a release of this system (by name) needs."""
-        return self.sign_offs_of.get(system, self.sign_offs)
+        """The roles whose sign-off a release of this system (by name) needs: the gate's policy says which."""
+        return gate_policy.load().roles(system)
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,6 @@ ANCHORS = ("window-from", "window-to", "staging-finished", "production-started",
 def parse(source: Mapping[str, Any]) -> Policy:
     """A policy from its YAML. Raises KeyError, TypeError or ValueError where it is not one."""
     return Policy(
-        sign_offs=tuple(source["sign_offs"]["all"]),
-        sign_offs_of={name: tuple(roles) for name, roles in (source["sign_offs"].get("systems") or {}).items()},
         retrospective=_minutes(source["retrospective_minutes"]),
         expected=tuple(_expected(each) for each in source["expected"]),
         cutover=tuple(_step(each) for each in source["cutover"]),

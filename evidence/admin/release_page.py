@@ -13,10 +13,11 @@ from evidence.admin.forms import person
 from evidence.admin.release_steps import may_end, may_work
 from evidence.checklist import Item, record_named
 from evidence.deploys import Deployment, Retrospective
+from evidence.gate import gate_summary
 from evidence.models import Release, SignOff, SignOffRequest, User
 from evidence.people import display_names
 from evidence.planned import Line, Step
-from evidence.readiness import Readiness, gate_summary, readiness
+from evidence.readiness import Readiness, readiness
 from evidence.sign_offs import Role
 
 TONES = {
@@ -181,5 +182,5 @@ def _gate(release: Release) -> dict[str, Any] | None:
     found = gate_summary(release)
     if found is None:
         return None
-    rows = [{**row, "tone": _tone(str(row.get("state", "")))} for row in found.get("requirements", [])]
-    return {"outcome": found.get("outcome", ""), "tone": _tone(str(found.get("outcome", ""))), "requirements": rows}
+    rows = [{**row, "tone": _tone(row["state"])} for row in found["requirements"]]
+    return {"outcome": found["outcome"], "tone": _tone(found["outcome"]), "requirements": rows}

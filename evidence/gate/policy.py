@@ -62,7 +62,7 @@ class Policy:
 
     def roles(self, system: str) -> tuple[str, ...]:
         """The roles whose approval a production deploy of this system needs."""
-        return tuple(requirement.parameters.role for requirement in self.approvals(system))
+        return tuple(dict.fromkeys(requirement.parameters.role for requirement in self.approvals(system)))
 
     def approvals(self, system: str) -> tuple[Requirement, ...]:
         """The requirements that ask for an approval before production."""
