@@ -27,6 +27,8 @@ pytestmark = pytest.mark.contract
 #: How many requests of each sort a call gets. The seed is fixed: a red run is red again.
 EXAMPLES, SEED, HANGS_AFTER = 25, 20261122, 600
 DIGEST = "0123456789abcdef" * 4
+#: One person sends thousands of requests in a minute: what is over the limit would be refused, and tell nothing.
+LIMITS = {f"RATE_LIMIT_{name}": "100000,100000" for name in ("WRITES", "BATCHES", "CALLS", "ANONYMOUS")}
 CONFIGURATION = """
 hooks = "hooks.py"
 # Valid by its shape and still refused for what it says (an unknown release, a person who may not, a number that
@@ -112,7 +114,7 @@ def configuration(ids: dict[str, Any]) -> str:
 def test_every_call_keeps_what_its_description_says(ledger: Clone, s3: object, tmp_path: Path) -> None:
     cast = assemble()
     token = everybody(cast)
-    with served(ledger, tmp_path) as url:
+    with served(ledger, tmp_path, **LIMITS) as url:
         with httpx.Client(base_url=f"{url}/api/v1/", headers={"Authorization": f"Bearer {token}"}, timeout=30) as api:
             (tmp_path / "hooks.py").write_text(HOOKS)
             (tmp_path / "schemathesis.toml").write_text(configuration(things(api, cast.ci_token)))
