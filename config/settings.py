@@ -194,7 +194,11 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"RequirementState": "evidence.gate.findings.STATES"},
+    "ENUM_NAME_OVERRIDES": {
+        "RequirementState": "evidence.gate.findings.STATES",
+        "GateOutcome": "evidence.api.gate.OUTCOMES",
+        "DeploymentOutcome": "evidence.api.readiness.OUTCOMES",
+    },
     "PREPROCESSING_HOOKS": ["evidence.api.openapi.add_record_list"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

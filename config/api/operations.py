@@ -5,8 +5,10 @@ An entry, by operation id:
 
 - ``problems``: the call's own error codes by status; those that any such call may answer are added here.
 - ``writes: true``: it appends a record, takes an Idempotency-Key, and a replay answers 200 with the same body.
+- ``appends: true``: it appends a record, without such a key.
 - ``page: Schema``: it answers a cursor page of these.
 - ``answers: {200: Schema}``: the answer's shape, where the view does not say it.
+- ``rehearsed: Schema``: what 200 answers to ``dry_run=1``, beside what it is otherwise.
 - ``parameters``: query parameters that the view does not say; ``request``, ``response``: examples.
 
 ``components`` are schemas. `tests/evidence/api/test_openapi.py` holds all of it against real answers.
@@ -43,20 +45,25 @@ _WITH_BODY = {
     415: ["media_type_unsupported"],
 }
 _PAGED = {422: ["cursor_invalid", "limit_invalid"]}
-_WRITES = {
+#: What a call that writes and cannot be rehearsed says to ``dry_run=1``.
+_UNREHEARSED = {422: ["dry_run_unsupported"]}
+_APPENDS = {
     403: ["credential_revoked"],
-    410: ["record_disposed"],
-    422: ["idempotency_key_invalid", "idempotency_key_reused"],
     503: [
         "clock_skew",
         "database_full",
         "ledger_behind",
+        "ledger_behind_anchor",
         "ledger_busy",
         "ledger_forked",
         "ledger_inconsistent",
         "ledger_unavailable",
         "signing_key_missing",
     ],
+}
+_WRITES = {
+    410: ["record_disposed"],
+    422: ["idempotency_key_invalid", "idempotency_key_reused"],
 }
 _PAGE_PARAMETERS = [
     {
@@ -130,8 +137,10 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     schemas = result["components"].setdefault("schemas", {})
     schemas |= described()["components"] | {"Problem": PROBLEM}
     responses = result["components"].setdefault("responses", {})
-    for operation in operations(result):
-        _complete(operation, described()["operations"].get(operation["operationId"], {}), schemas, responses)
+    for method, operation in _calls(result):
+        entry = described()["operations"].get(operation["operationId"], {})
+        _complete(operation, entry, schemas, responses)
+        _refuse(method, operation, entry, responses)
     for schema in schemas.values():
         if "receipt" in schema.get("properties", {}):
             schema["properties"]["receipt"] = {"$ref": f"{_REF}Receipt"}
@@ -139,8 +148,12 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
 
 
 def operations(schema: Mapping[str, Any]) -> Iterator[Operation]:
+    yield from (operation for _, operation in _calls(schema))
+
+
+def _calls(schema: Mapping[str, Any]) -> Iterator[tuple[str, Operation]]:
     for methods in schema["paths"].values():
-        yield from (operation for method, operation in methods.items() if method in {"get", "post", "put", "delete"})
+        yield from (call for call in methods.items() if call[0] in {"get", "post", "put", "delete"})
 
 
 def _complete(
@@ -162,8 +175,13 @@ def _complete(
         operation["responses"]["200"] = _answer(operation, "200", {"$ref": _REF + name})
     if entry.get("writes"):
         _replay(operation)
+    if "rehearsed" in entry:
+        _rehearse(operation, entry["rehearsed"])
     _examples(operation, entry)
-    for status, (name, codes) in _problems(operation, entry).items():
+
+
+def _refuse(method: str, operation: Operation, entry: Mapping[str, Any], responses: dict[str, Any]) -> None:
+    for status, (name, codes) in _problems(method, operation, entry).items():
         answer = _problem(status, sorted(codes))
         if name is not None:
             responses[name], answer = answer, {"$ref": f"#/components/responses/{name}"}
@@ -199,6 +217,14 @@ def _replay(operation: Operation) -> None:
     operation["responses"]["200"] = {**first, **again}
 
 
+def _rehearse(operation: Operation, name: str) -> None:
+    again = operation["responses"]["200"]
+    shapes = [again["content"]["application/json"]["schema"], {"$ref": _REF + name}]
+    content = {"application/json": {"schema": {"type": "object", "anyOf": shapes}}}
+    text = f"{again['description']}; or what a rehearsal (`dry_run=1`) found"
+    operation["responses"]["200"] = {**again, "description": text, "content": content}
+
+
 def _examples(operation: Operation, entry: Mapping[str, Any]) -> None:
     """One example of what is sent, and of each successful answer."""
     if "request" in entry:
@@ -210,13 +236,15 @@ def _examples(operation: Operation, entry: Mapping[str, Any]) -> None:
                 next(iter(answer["content"].values())).setdefault("example", entry["response"])
 
 
-def _problems(operation: Operation, entry: Mapping[str, Any]) -> dict[int, tuple[str | None, set[str]]]:
+def _problems(method: str, operation: Operation, entry: Mapping[str, Any]) -> dict[int, tuple[str | None, set[str]]]:
     """Codes by status. What follows from the nature of a call alone has a name, and is described once."""
     own: Mapping[int, list[str]] = entry.get("problems", {})
     parts = {"": _ALWAYS}
     parts |= {"Body": _WITH_BODY} if "requestBody" in operation else {}
     parts |= {"Page": _PAGED} if "page" in entry else {}
+    parts |= {"Append": _APPENDS} if entry.get("writes") or entry.get("appends") else {}
     parts |= {"Write": _WRITES} if entry.get("writes") else {}
+    parts |= {"Unrehearsed": _UNREHEARSED} if method != "get" and not _can_be_rehearsed(operation) else {}
     found: dict[int, tuple[str | None, set[str]]] = {}
     for status in sorted({status for codes in (*parts.values(), own) for status in codes}):
         if not isinstance(status, int) or not 400 <= status <= 599:
@@ -225,6 +253,10 @@ def _problems(operation: Operation, entry: Mapping[str, Any]) -> dict[int, tuple
         codes = {code for part in (*parts.values(), own) for code in part.get(status, [])}
         found[status] = (None if status in own else name, codes)
     return found
+
+
+def _can_be_rehearsed(operation: Operation) -> bool:
+    return any(parameter["name"] == "dry_run" for parameter in operation.get("parameters", []))
 
 
 def _problem(status: int, codes: list[str]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +15,7 @@ from config.api.fields import Text
 from config.errors import InvalidError
 from evidence import artifacts, uploads
 from evidence.api.actors import principal_of
-from evidence.api.dryrun import dry_run
+from evidence.api.dryrun import MEANINGS, dry_run
 from evidence.api.permissions import PipelineOrPeople, Writes
 from evidence.models import Artifact, System
 from evidence.people import find_system, visible_systems
@@ -72,6 +73,7 @@ class ArtifactList(APIView):
 
     @extend_schema(
         operation_id="artifacts_announce",
+        parameters=[OpenApiParameter("dry_run", OpenApiTypes.STR, enum=list(MEANINGS), description="1: only check it")],
         request=Input,
         responses={
             201: inline_serializer(

@@ -21,6 +21,8 @@ from evidence.gate.policy import ENVIRONMENTS
 from evidence.models import Release
 from evidence.people import display_names, visible_systems
 
+OUTCOMES = ["green", "red"]
+
 
 class WaiverOut(serializers.Serializer[Any]):
     exception = serializers.CharField()
@@ -47,7 +49,7 @@ class RequirementOut(serializers.Serializer[Any]):
 class _AnswerOut(serializers.Serializer[Any]):
     release = serializers.CharField()
     environment = serializers.ChoiceField(ENVIRONMENTS)
-    outcome = serializers.ChoiceField(["green", "red"])
+    outcome = serializers.ChoiceField(OUTCOMES)
     passed = serializers.BooleanField()
     as_of = serializers.DateTimeField()
     size = serializers.IntegerField(help_text="So many records of the ledger were looked at")

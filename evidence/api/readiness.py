@@ -22,6 +22,7 @@ from evidence.models import Release, System
 from evidence.people import Principal, display_names, visible_systems
 from evidence.readiness import Readiness, readiness
 
+OUTCOMES = ["succeeded", "failed", "unfinished"]
 AT = OpenApiParameter("at", datetime, description="As of this moment (RFC 3339 with offset); default: now")
 PERIOD = [
     OpenApiParameter("from", datetime, description="Default: 90 days before `to`"),
@@ -156,7 +157,7 @@ class DeploymentOut(serializers.Serializer[Any]):
     manifest_digest = serializers.CharField(source="digest", allow_null=True)
     started = serializers.SerializerMethodField()
     finished = serializers.SerializerMethodField()
-    outcome = serializers.ChoiceField(["succeeded", "failed", "unfinished"])
+    outcome = serializers.ChoiceField(OUTCOMES)
     backfilled = serializers.BooleanField(source="is_backfilled")
 
     def get_started(self, deployment: Any) -> datetime | None:

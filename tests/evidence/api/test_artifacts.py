@@ -3,7 +3,7 @@
 import hashlib
 import tracemalloc
 from contextlib import contextmanager
-from types import SimpleNamespace
+from datetime import timedelta
 from unittest.mock import patch
 
 import httpx
@@ -151,8 +151,8 @@ def test_it_refuses_a_text_with_a_secret_and_keeps_no_byte_of_it(api, release, s
 
 def test_it_keeps_a_file_let_through_for_its_kind_only(api, release, monkeypatch):
     data = LOG + LEAK
-    waiver = SimpleNamespace(exception="EXC-0007", expires_at=None)
-    monkeypatch.setattr(waivers, "_registered", [lambda name, *_: [waiver] if name == "secrets.deploy.log" else []])
+    waiver = waivers.Waiver("secrets.deploy.log", "EXC-0007", "A log of old", timezone.now() + timedelta(days=1), 0)
+    monkeypatch.setattr(waivers, "_SOURCES", [lambda names, *_: [waiver] if waiver.requirement in names else []])
     put(announce(api, data, sha(data)), data)
     answer = api.post(f"artifacts/{sha(data)}/confirm", {})
     assert (answer.status_code, answer.json()["artifact"]["waived_by"]) == (200, "EXC-0007")
