@@ -79,6 +79,9 @@ def test_it_shows_what_a_release_lacks_and_lets_people_work(browse, picture, his
     expect(page.get_by_role("heading", name="What it still lacks")).to_be_visible()
     expect(page.get_by_text("Deployed without approval by product, design, sre, qa.").first).to_be_visible()
     expect(page.get_by_text("root cause not known yet")).to_be_visible()
+    gate = page.get_by_role("region", name="Gate to production")
+    expect(gate.get_by_text("red", exact=True)).to_be_visible()
+    expect(gate.get_by_text("CI is green for this build")).to_be_visible()
     cut = "[...document.querySelectorAll('.pt-card')].filter(c => c.scrollWidth > c.clientWidth).map(c => c.innerText)"
     assert page.evaluate(cut) == [], "a card cuts off what is in it"
     picture(page, "release-cutover")
