@@ -65,7 +65,7 @@ class Clone:
 def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Clone]:
     from django.db import connections
 
-    _stop_appender()  # a test that loaded the web application left its process grouping commits
+    _stop_appender()  # a test that loaded the web application left its process grouping commits and counting replays
     clone = Clone(f"test_{uuid4().hex}", broker)
     postgres.ensure_database(engines.server(), clone.name, template=engines.template())
     at = connections.settings["default"]  # the dict from which every thread's connection is made
@@ -93,11 +93,12 @@ def own_key_files(ledger: Clone, settings: Settings, tmp_path: Path) -> None:
 
 
 def _stop_appender() -> None:
-    from evidence import authority
+    from evidence import authority, repeats
     from evidence.ledger import appender, head, loop
 
     appender.stop()
     loop.stop()
+    repeats.stop()
     authority.forget()
     head.forget()  # the next test's log starts over
 
