@@ -1,9 +1,25 @@
 """The pool of database connections that the threads of a web worker share."""
 
-from django.db import connection
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+_T = TypeVar("_T")
 
 
-def leave_connection() -> None:
+def once_more(ask: Callable[[], _T]) -> _T:
+    """What `ask` reads; asked again on a new connection where the old one died while nobody used it."""
+    try:
+        return ask()
+    except (OperationalError, InterfaceError):
+        if connection.connection is None:
+            raise  # there is none to be had
+        leave_connection(died=True)
+        return ask()
+
+
+def leave_connection(*, died: bool = False) -> None:
     """After an error of the database: give this thread's connection back. Where it died, the idle ones of the pool
     are replaced too, all at once: they died with the same server.
 
@@ -11,7 +27,7 @@ def leave_connection() -> None:
     Testing them now is too early: a backend may outlive its server by moments.
     """
     raw = connection.connection
-    died = raw is not None and raw.closed
+    died = died or (raw is not None and raw.closed)
     connection.close()
     pool = getattr(connection, "pool", None)
     if died and pool is not None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from config.api.times import parse_time
+from config.database import once_more
 from config.errors import (
     ConflictError,
     ForbiddenError,
@@ -59,7 +60,7 @@ def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
 
 def _recorded(prepare: Callable[[Facts], Draft], drafts: list[Draft], *, large: bool) -> Placed:
     """`drafts` gets each that was made."""
-    used = authority.remembered()
+    used = once_more(authority.remembered)
 
     def make() -> list[Draft]:
         nonlocal used

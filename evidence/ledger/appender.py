@@ -10,11 +10,12 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
-from config.database import leave_connection
+from config.database import once_more
 from config.errors import ProoftrailError, UnavailableError
 from evidence.ledger import rows, store
 from evidence.ledger.draft import Draft, Outcome, Placed
@@ -158,11 +159,9 @@ class _Appender(threading.Thread):
         group, count = [], 0
         while item is not None:
             try:
-                item.drafts = _sealed(item.make)
+                item.drafts = once_more(partial(_sealed, item.make))
             except BaseException as error:
                 item.fail(error)
-                if isinstance(error, OperationalError | InterfaceError):
-                    leave_connection()  # it may have died with its server; the next item has another
             else:
                 group.append(item)
                 count += len(item.drafts)

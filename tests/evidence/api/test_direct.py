@@ -13,7 +13,9 @@ import pytest
 from psycopg import pq
 
 from compliance.holds import Target, place_hold
+from config.database import once_more
 from config.direct import DirectWrites
+from evidence import authority
 from evidence.api import admission, posting
 from evidence.keys import log_verifier
 from evidence.ledger import Actor, loop, reader, wire
@@ -387,3 +389,15 @@ def test_it_gives_up_a_batch_that_takes_too_long_and_its_locks(cast, monkeypatch
     assert (late.status, late.code) == (503, "ledger_busy")
     assert again.status in {200, 201}
     assert check() == []
+
+
+def test_the_long_way_does_not_stumble_over_a_connection_that_died_idle(cast, superuser):
+    """Nothing is remembered, and the thread's connection is one that its server has left."""
+
+    def first_look() -> int:
+        authority.forget()
+        assert authority.epoch_now() > 0  # opens this thread's connection
+        _cut_off(superuser)
+        return once_more(authority.epoch_now)
+
+    assert first_look() == authority.epoch_now()
