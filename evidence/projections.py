@@ -16,7 +16,7 @@ from django.db import connection, models
 from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.ledger.draft import Recorded, part_of
-from evidence.ledger.literals import number_array, text_array
+from evidence.ledger.literals import array, quoted_array
 from evidence.models import Approval, Hold, HoldItem, Pipeline, PipelineKey, Record, Release, System
 from evidence.tlog.canonical import canonical
 from evidence.tlog.leaf import Leaf, format_time
@@ -105,9 +105,9 @@ FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::
 
 def searchable(records: Sequence[Recorded]) -> tuple[str, list[str]]:
     """The statement that inserts the searchable rows of records, with its parameters."""
-    given = [number_array(record.index for record in records)]
-    given.append(text_array(format_time(record.leaf.at) for record in records))
-    return _SEARCHABLE, [*given, *(text_array(column) for column in columns(records))]
+    given = [array(str(record.index) for record in records)]
+    given.append(quoted_array(format_time(record.leaf.at) for record in records))
+    return _SEARCHABLE, [*given, *(quoted_array(column) for column in columns(records))]
 
 
 def columns(records: Sequence[Recorded]) -> list[tuple[str | None, ...]]:
@@ -132,9 +132,9 @@ def said(
     return (
         kind,
         by,
-        text_array(scope),
+        quoted_array(scope),
         release,
-        text_array(subjects[:1000]),
+        quoted_array(subjects[:1000]),
         declared.outcome_of(body, predicate_type) if declared else None,
         json.dumps(declared.facts_of(body, predicate_type)) if declared else "{}",
         signed_by,

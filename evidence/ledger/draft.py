@@ -45,16 +45,7 @@ class Idempotency:
 
 
 def _mac(*parts: bytes) -> bytes:
-    mac = _keyed(settings.SECRET_KEY).copy()
-    for part in parts:
-        mac.update(len(part).to_bytes(8, "big") + part)
-    return mac.digest()
-
-
-@functools.cache
-def _keyed(secret: str) -> "hmac.HMAC":
-    """To be copied: taking the key in costs as much as a short message."""
-    return hmac.new(secret.encode(), digestmod=hashlib.sha256)
+    return hmac.digest(settings.SECRET_KEY.encode(), b"".join(len(p).to_bytes(8, "big") + p for p in parts), "sha256")
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ class Draft:
     apply: Callable[[int, datetime], None] | None = None
     remembered: Remembered | None = None
     #: See `evidence.ledger.rows.spelled`.
-    spelled: tuple[str, ...] | None = field(default=None, init=False, repr=False)
+    spelled: tuple[bytes, ...] | None = field(default=None, init=False, repr=False)
 
     @functools.cached_property
     def sealed(self) -> Sealed:

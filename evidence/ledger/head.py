@@ -15,7 +15,7 @@ from django.db import connection
 from config.errors import UnavailableError
 from evidence.ledger import reader, settling, wire
 from evidence.ledger.draft import Draft
-from evidence.ledger.literals import bytes_array, text_array
+from evidence.ledger.literals import bytes_array, bytes_element, text_array, text_element
 from evidence.tlog.merkle import Frontier
 
 MAX_SKEW = timedelta(seconds=60)
@@ -51,10 +51,10 @@ class Question:
     def call(self) -> wire.Call:
         return "evidence_begin", (
             self._state.epoch if self._state else None,
-            text_array(principal for principal, _ in self._keyed),
-            bytes_array(mac for _, mac in self._keyed),
-            text_array(system for system, _ in self._files),
-            text_array(digest for _, digest in self._files),
+            text_array(text_element(principal) for principal, _ in self._keyed),
+            bytes_array(bytes_element(mac) for _, mac in self._keyed),
+            text_array(text_element(system) for system, _ in self._files),
+            text_array(text_element(digest) for _, digest in self._files),
         )
 
     def start(self, answer: Mapping[str, Any]) -> Start:

@@ -137,7 +137,7 @@ class _LoopAppender:
         line = self._line if self._line is not None and self._line.is_open else await self._connect()
         drafts = [draft for _, draft in group]
         question = head.Question(drafts)
-        answer = wire.answer(await line.send(wire.question(line.database, question.call)))
+        answer = wire.answer(await line.send(wire.question(question.call)))
         batch = store.Batch(drafts, question.start(answer))
         for position in batch.waiting:
             if not store.is_ahead(batch, drafts[position]):
@@ -147,7 +147,7 @@ class _LoopAppender:
             return
         calls, settle = store.closing(batch)
         try:
-            await line.send(wire.order(line.database, *calls, commit=True))
+            await line.send(wire.order(*calls, commit=True))
         except psycopg.OperationalError as error:
             for row in batch.rows:
                 group[row.position][0].fail(store.lost(error))
@@ -177,7 +177,7 @@ class _LoopAppender:
         """Leave the transaction; where that fails, its connection."""
         try:
             if self._line is not None and self._line.is_open:
-                await self._line.send(b"ROLLBACK")
+                await self._line.send([wire.ROLLBACK])
         except psycopg.Error:
             self._hang_up()
 

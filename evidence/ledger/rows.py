@@ -31,7 +31,7 @@ class Row:
         return Recorded(self.index, self.leaf, self.draft.statement, self.draft.sealed.members, self.draft.signed_by)
 
 
-def spelled(draft: Draft) -> tuple[str, ...]:
+def spelled(draft: Draft) -> tuple[bytes, ...]:
     """What is known of a row before it has its place, as elements of the arrays: spelled before the head is locked."""
     if draft.spelled is None:
         sealed, key = draft.sealed, draft.idempotency
@@ -41,8 +41,6 @@ def spelled(draft: Draft) -> tuple[str, ...]:
             bytes_element(sealed.salt),
             bytes_element(sealed.context),
             bytes_element(sealed.stored),
-            str(sealed.codec),
-            text_element(draft.kind.retention),
             bytes_element(key.key_mac if key else None),
             bytes_element(key.request_mac if key else None),
             *map(text_element, said),
@@ -53,27 +51,27 @@ def spelled(draft: Draft) -> tuple[str, ...]:
 def appended(rows: Sequence[Row], growth: Growth, at: datetime, note: str | None = None) -> list[Value]:
     """Parameters of `APPEND`; `note` is the checkpoint if the batch ends with these rows."""
     classes = [row.draft.kind.retention for row in rows]
-    until = {name: text_element(retention.retain_until(name, at).isoformat()) for name in set(classes)}
-    columns = [array(column) for column in zip(*(spelled(row.draft) for row in rows), strict=True)]
-    salts, contexts, envelopes, codecs, named, key_macs, request_macs, kinds, *rest = columns
+    until = {name: retention.retain_until(name, at).isoformat() for name in set(classes)}
+    columns = zip(*(spelled(row.draft) for row in rows), strict=True)
+    salts, contexts, envelopes, key_macs, request_macs, kinds, *rest = columns
     return [
         rows[0].index,
         growth.size,
         growth.root,
         b"".join(growth.frontier.hashes),
         at,
-        bytes_array(row.leaf_bytes for row in rows),
-        bytes_array(row.hash for row in rows),
-        salts,
-        contexts,
-        envelopes,
-        codecs,
-        named,
+        bytes_array(bytes_element(row.leaf_bytes) for row in rows),
+        bytes_array(bytes_element(row.hash) for row in rows),
+        bytes_array(salts),
+        bytes_array(contexts),
+        bytes_array(envelopes),
+        array(str(row.draft.sealed.codec) for row in rows),
+        text_array(map(text_element, classes)),
         array(until[name] for name in classes),
-        key_macs,
-        request_macs,
-        kinds,
-        text_array(format_time(row.leaf.occurred) for row in rows),
-        *rest,
+        bytes_array(key_macs),
+        bytes_array(request_macs),
+        text_array(kinds),
+        array(format_time(row.leaf.occurred) for row in rows),
+        *map(text_array, rest),
         note,
     ]

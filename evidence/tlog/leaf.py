@@ -30,11 +30,13 @@ _RFC3339 = re.compile(
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six digits of a second: ``2026-11-22T05:00:00.000000Z``."""
-    return in_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return in_utc(moment).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def in_utc(moment: datetime) -> datetime:
     """The same moment in UTC, where comparing is safe: elsewhere Python compares wall clocks, not moments."""
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         raise MalformedError("a time without its offset")
     try:

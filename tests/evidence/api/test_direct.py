@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import pq
 
 from compliance.holds import Target, place_hold
 from config.database import once_more
@@ -255,12 +254,16 @@ def test_one_from_the_future_is_refused_alone(cast):
     assert answers[1].code == "occurred_in_future"
 
 
+def says(message: list[wire.Statement], word: bytes) -> bool:
+    return any(word in (value or b"") for _, values, _ in message for value in values)
+
+
 def test_a_poisoned_record_is_refused_alone(cast, monkeypatch):
     real = wire.order
 
-    def order(database: pq.abc.PGconn, *calls: wire.Call, commit: bool) -> bytes:
-        message = real(database, *calls, commit=commit)
-        return message if b"poison" not in message else b"SELECT 1/0;COMMIT"
+    def order(*calls: wire.Call, commit: bool) -> list[wire.Statement]:
+        message = real(*calls, commit=commit)
+        return [(b"SELECT 1/0", (), ()), *message] if says(message, b"poison") else message
 
     monkeypatch.setattr(wire, "order", order)
     answers = all_at_once(cast, decide(cast, "a"), decide(cast, "poison"), decide(cast, "b"))
@@ -355,11 +358,11 @@ def _wait_for_a_waiter(superuser: psycopg.Connection[Any]) -> None:
 def test_it_says_so_when_it_cannot_know_whether_it_was_written(cast, monkeypatch, committed):
     """The connection is lost when the commit is under way; the retry's key settles what became of it."""
     real = wire.Line.send
-    lost: list[bytes] = []
+    lost: list[str] = []
 
-    async def send(line: wire.Line, message: bytes) -> Any:
-        if b"COMMIT" in message and b"unsure" in message and not lost:
-            lost.append(message)
+    async def send(line: wire.Line, message: list[wire.Statement]) -> Any:
+        if message[-1][0] == b"COMMIT" and says(message, b"unsure") and not lost:
+            lost.append("once")
             if committed:
                 await real(line, message)
             line.close()
