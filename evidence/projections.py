@@ -6,11 +6,11 @@ but the record, and takes its keys from it: run again over the ledger it must gi
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.db import connection, models
 
 from evidence.kinds import load as load_kinds
@@ -136,7 +136,7 @@ def said(
         release,
         quoted_array(subjects[:1000]),
         declared.outcome_of(body, predicate_type) if declared else None,
-        json.dumps(declared.facts_of(body, predicate_type)) if declared else "{}",
+        orjson.dumps(declared.facts_of(body, predicate_type)).decode() if declared else "{}",
         signed_by,
     )
 

@@ -1,9 +1,8 @@
 """Records as they come in: plain JSON that the service signs, or an envelope that a pipeline signed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from config.api.times import parse_time
 from config.database import once_more
@@ -30,8 +29,7 @@ from evidence.tlog.statement import Statement, parse_statement
 _MEMBERS = {"kind", "release", "system", "subject", "occurred_at", "body"}
 
 
-@dataclass(frozen=True)
-class Incoming:
+class Incoming(NamedTuple):
     """What a record says of itself, before anything is believed."""
 
     kind: Kind
@@ -292,8 +290,7 @@ def _digests(subjects: Sequence[Mapping[str, Any]]) -> list[str]:
 Admit = Callable[[datetime], None]
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     systems: list[str]
     release: str | None
     admit: Admit | None = None

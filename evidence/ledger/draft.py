@@ -3,14 +3,14 @@
 import functools
 import hashlib
 import hmac
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 import zstandard
 from django.conf import settings
 
@@ -26,8 +26,7 @@ from evidence.tlog.receipt import Receipt
 from evidence.tlog.statement import Statement, build_statement, parse_statement
 
 
-@dataclass(frozen=True)
-class Idempotency:
+class Idempotency(NamedTuple):
     """A client's key and its request, both as HMACs: the ledger keeps neither (R4.1)."""
 
     key_mac: bytes
@@ -45,7 +44,8 @@ class Idempotency:
 
 
 def _mac(*parts: bytes) -> bytes:
-    return hmac.digest(settings.SECRET_KEY.encode(), b"".join(len(p).to_bytes(8, "big") + p for p in parts), "sha256")
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return hmac.digest(settings.SECRET_KEY.encode(), framed, "sha256")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Remembered:
     files: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Sealed:
+class Sealed(NamedTuple):
     """What the leaf commits to, and the envelope as it is stored."""
 
     salt: bytes
@@ -138,13 +137,8 @@ class Draft:
 
 
 def context_bytes(members: Mapping[str, Any]) -> bytes:
-    """RFC 8785. Without claims it is texts under plain names, which the standard library spells the same, quicker."""
-    if members["claims"]:
-        return canonical(members)
-    return _TEXTS.encode(members).encode()
-
-
-_TEXTS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    """RFC 8785. Without claims it is texts under plain names, which orjson spells the same, quicker."""
+    return canonical(members) if members["claims"] else orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
 class _Salts(threading.local):

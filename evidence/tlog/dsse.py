@@ -4,8 +4,7 @@ Signatures are checked over the payload's bytes as received. Nothing here re-ser
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from evidence.tlog import b64, signing
 from evidence.tlog.canonical import canonical, parse_strict
@@ -17,16 +16,14 @@ MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json"
 MAX_SIGNATURES = 16
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """``keyid`` is unauthenticated: a hint which key to try first. Empty when absent."""
 
     keyid: str
     sig: bytes
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     payload: bytes
     payload_type: str
     signatures: tuple[Signature, ...]
@@ -71,14 +68,11 @@ def sign_envelope(payload: bytes, *private_keys: PrivateKey, payload_type: str =
 
 
 def verify_envelope(envelope: Envelope, keys: Mapping[str, PublicKey]) -> str:
-    """The id, in ``keys``, of a key that signed this envelope; a key that is hinted at is tried first."""
+    """The id, in ``keys``, of a key that signed this envelope."""
     signed = pae(envelope.payload_type, envelope.payload)
-    hinted = ((s.sig, s.keyid) for s in envelope.signatures if s.keyid in keys)
-    others = ((s.sig, keyid) for s in envelope.signatures for keyid in keys if keyid != s.keyid)
-    for candidates in (hinted, others):
-        for sig, keyid in candidates:
-            if signing.verifies(keys[keyid], sig, signed):
-                return keyid
+    for signature in envelope.signatures:
+        if (by := _signer(signature, keys, signed)) is not None:
+            return by
     raise SignatureError("no trusted key signed this envelope")
 
 
@@ -99,11 +93,12 @@ def verify_threshold(envelope: Envelope, keys: Mapping[str, PublicKey], threshol
     if threshold < 1:
         raise SignatureError("a threshold is at least one signature")
     signed = pae(envelope.payload_type, envelope.payload)
-    left = dict({signing.encode(key): (keyid, key) for keyid, key in keys.items()}.values())
+    left = dict(keys)
+    if len(left) > 1:
+        left = dict({signing.encode(key): (keyid, key) for keyid, key in keys.items()}.values())
     found: list[str] = []
     for signature in envelope.signatures:
-        candidates = sorted(left, key=lambda keyid: keyid != signature.keyid)
-        by = next((keyid for keyid in candidates if signing.verifies(left[keyid], signature.sig, signed)), None)
+        by = _signer(signature, left, signed)
         if by is not None:
             del left[by]
             found.append(by)
@@ -112,6 +107,17 @@ def verify_threshold(envelope: Envelope, keys: Mapping[str, PublicKey], threshol
     if not found:
         raise SignatureError("no trusted key signed this envelope")
     raise SignatureError(f"{len(found)} of the {threshold} trusted keys that it takes signed this envelope")
+
+
+def _signer(signature: Signature, keys: Mapping[str, PublicKey], signed: bytes) -> str | None:
+    """The id of the key that made a signature; the one that it hints at is tried first."""
+    hinted = keys.get(signature.keyid)
+    if hinted is not None and signing.verifies(hinted, signature.sig, signed):
+        return signature.keyid
+    for keyid, key in keys.items():
+        if key is not hinted and signing.verifies(key, signature.sig, signed):
+            return keyid
+    return None
 
 
 def _signature(value: Any, path: str) -> Signature:

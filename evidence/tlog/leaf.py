@@ -4,6 +4,7 @@ A leaf lives for ever, so it has ids and digests only. What it commits to (salt,
 can be erased; the salt keeps the digest from telling what was erased.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ _RFC3339 = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=256)  # all records of a batch were received at one time
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six digits of a second: ``2026-11-22T05:00:00.000000Z``."""
     return in_utc(moment).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
@@ -82,12 +84,7 @@ class Leaf:
     digest: str
 
     def __post_init__(self) -> None:
-        if not _KIND.fullmatch(self.kind) or len(self.kind) > _MAX_KIND:
-            raise MalformedError(f"{self.kind[:64]!r} is not a kind", path="$.kind")
-        if not _ID.fullmatch(self.by):
-            raise MalformedError(f"{self.by[:64]!r} is not a principal id", path="$.by")
-        if not all(map(_ID.fullmatch, self.scope)) or list(self.scope) != sorted(set(self.scope)):
-            raise MalformedError("a scope is a sorted list of system ids, each once", path="$.scope")
+        _check_names(self.kind, self.by, self.scope)
         if not _DIGEST.fullmatch(self.digest):
             raise MalformedError("a digest is sha256: and 64 lower-case hex digits", path="$.digest")
         object.__setattr__(self, "at", in_utc(self.at))
@@ -102,6 +99,16 @@ class Leaf:
             f'{{"at":"{format_time(self.at)}","by":"{self.by}","digest":"{self.digest}",'
             f'"kind":"{self.kind}","occurred":"{format_time(self.occurred)}","scope":[{scope}],"v":1}}'
         ).encode()
+
+
+@functools.lru_cache(maxsize=1024)  # a pipeline sends the same all day
+def _check_names(kind: str, by: str, scope: tuple[str, ...]) -> None:
+    if not _KIND.fullmatch(kind) or len(kind) > _MAX_KIND:
+        raise MalformedError(f"{kind[:64]!r} is not a kind", path="$.kind")
+    if not _ID.fullmatch(by):
+        raise MalformedError(f"{by[:64]!r} is not a principal id", path="$.by")
+    if not all(map(_ID.fullmatch, scope)) or list(scope) != sorted(set(scope)):
+        raise MalformedError("a scope is a sorted list of system ids, each once", path="$.scope")
 
 
 def parse_leaf(data: bytes) -> Leaf:

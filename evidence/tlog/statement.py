@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from evidence.tlog.canonical import canonical, parse_strict
 from evidence.tlog.errors import MalformedError
@@ -15,16 +14,14 @@ _VERSION = ":v1"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """``digest`` maps algorithms to digests: lower-case hex for sha256."""
 
     name: str | None
     digest: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """``type`` is `STATEMENT_V1`, or `STATEMENT_V01` for one stored as an older tool sent it."""
 
     type: str

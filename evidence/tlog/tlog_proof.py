@@ -1,5 +1,6 @@
 """C2SP tlog-proof: an inclusion proof and the signed checkpoint it leads to, as one text."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,13 @@ class TlogProof:
 
 
 def format_proof(index: int, hashes: Sequence[bytes], note: str) -> str:
-    lines = [HEADER, f"index {index}", *map(b64.encode, hashes)]
+    lines = [HEADER, f"index {index}", *map(_spelled, hashes)]
     return "\n".join(lines) + "\n\n" + note
+
+
+@functools.lru_cache(maxsize=4096)  # the proofs of a batch share most of theirs
+def _spelled(hash_: bytes) -> str:
+    return b64.encode(hash_)
 
 
 def parse_proof(text: str) -> TlogProof:
