@@ -10,9 +10,11 @@ import asyncio
 import functools
 import json
 import select
+import weakref
+from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from django.db import connection
@@ -22,12 +24,18 @@ from psycopg import pq
 Value = str | bytes | int | datetime | None
 #: A function with its parameters.
 Call = tuple[str, Iterable[Value]]
-#: Its text, its parameters, and which of them are binary.
-Statement = tuple[bytes, Sequence[bytes | None], Sequence[int]]
 
-_BEGIN: Statement = (b"BEGIN", (), ())
-_COMMIT: Statement = (b"COMMIT", (), ())
-ROLLBACK: Statement = (b"ROLLBACK", (), ())
+
+class Statement(NamedTuple):
+    """Its text, parameters, and which of them are binary. One with a name is planned once for each connection."""
+
+    text: bytes
+    values: Sequence[bytes | None] = ()
+    formats: Sequence[int] = ()
+    name: bytes = b""
+
+
+_BEGIN, _COMMIT, ROLLBACK = map(Statement, (b"BEGIN", b"COMMIT", b"ROLLBACK"))
 
 
 def raw() -> "psycopg.Connection[Any]":
@@ -67,7 +75,7 @@ def order(*calls: Call, commit: bool) -> list[Statement]:
 def _statement(form: str, call: Call) -> Statement:
     function, parameters = call
     values, formats = zip(*map(_parameter, parameters), strict=True)
-    return _text(form, function, len(values)), values, formats
+    return Statement(_text(form, function, len(values)), values, formats, function.encode())
 
 
 @functools.cache
@@ -83,18 +91,37 @@ def _parameter(value: Value) -> tuple[bytes | None, pq.Format]:
     return str(value).encode() if value is not None else None, pq.Format.TEXT
 
 
+_DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+#: The named statements that a connection knows.
+_planned: "weakref.WeakKeyDictionary[pq.abc.PGconn, set[bytes]]" = weakref.WeakKeyDictionary()
+
+
 class _Exchange:
     """One message and the results that come back, on a connection that answers nothing else meanwhile."""
 
     def __init__(self, database: pq.abc.PGconn, message: Iterable[Statement]) -> None:
         """Raises psycopg.OperationalError."""
         self._database = database
+        self._known = _planned.setdefault(database, set())
+        #: For each result to come the name that it plans, if any.
+        self._plans: deque[bytes] = deque()
         #: The last statement's result, or the first that failed; what stands behind that is not done.
         self._result: pq.abc.PGresult | None = None
         database.enter_pipeline_mode()
-        for text, values, formats in message:
-            database.send_query_params(text, values, param_formats=formats)
+        for statement in message:
+            self._send(statement)
         database.pipeline_sync()
+
+    def _send(self, statement: Statement) -> None:
+        text, values, formats, name = statement
+        if not name:
+            self._database.send_query_params(text, values, param_formats=formats)
+        else:
+            if name not in self._known:
+                self._database.send_prepare(name, text)
+                self._plans.append(name)
+            self._database.send_query_prepared(name, values, param_formats=formats)
+        self._plans.append(b"")
 
     def read(self) -> bool:
         """Take the results that have arrived; whether there are no more to come."""
@@ -106,9 +133,16 @@ class _Exchange:
             elif result.status == pq.ExecStatus.PIPELINE_SYNC:
                 self._database.exit_pipeline_mode()
                 return True
-            elif self._result is None or self._result.status != pq.ExecStatus.FATAL_ERROR:
-                self._result = result
+            else:
+                self._take(result)
         return False
+
+    def _take(self, result: pq.abc.PGresult) -> None:
+        planned = self._plans.popleft() if self._plans else b""
+        if planned and result.status == pq.ExecStatus.COMMAND_OK:
+            self._known.add(planned)  # also where what follows fails: plans are no part of the transaction
+        if self._result is None or self._result.status in _DONE:
+            self._result = result
 
     @property
     def result(self) -> pq.abc.PGresult:
@@ -116,7 +150,7 @@ class _Exchange:
         result = self._result
         if self._database.status == pq.ConnStatus.BAD or result is None:
             raise psycopg.OperationalError((result or self._database).get_error_message())
-        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+        if result.status not in _DONE:
             raise psycopg.errors.error_from_result(result)
         return result
 

@@ -255,7 +255,7 @@ def test_one_from_the_future_is_refused_alone(cast):
 
 
 def says(message: list[wire.Statement], word: bytes) -> bool:
-    return any(word in (value or b"") for _, values, _ in message for value in values)
+    return any(word in (value or b"") for statement in message for value in statement.values)
 
 
 def test_a_poisoned_record_is_refused_alone(cast, monkeypatch):
@@ -263,7 +263,7 @@ def test_a_poisoned_record_is_refused_alone(cast, monkeypatch):
 
     def order(*calls: wire.Call, commit: bool) -> list[wire.Statement]:
         message = real(*calls, commit=commit)
-        return [(b"SELECT 1/0", (), ()), *message] if says(message, b"poison") else message
+        return [wire.Statement(b"SELECT 1/0"), *message] if says(message, b"poison") else message
 
     monkeypatch.setattr(wire, "order", order)
     answers = all_at_once(cast, decide(cast, "a"), decide(cast, "poison"), decide(cast, "b"))
@@ -361,7 +361,7 @@ def test_it_says_so_when_it_cannot_know_whether_it_was_written(cast, monkeypatch
     lost: list[str] = []
 
     async def send(line: wire.Line, message: list[wire.Statement]) -> Any:
-        if message[-1][0] == b"COMMIT" and says(message, b"unsure") and not lost:
+        if message[-1].text == b"COMMIT" and says(message, b"unsure") and not lost:
             lost.append("once")
             if committed:
                 await real(line, message)
