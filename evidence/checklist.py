@@ -6,14 +6,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-
-from evidence import events, release_policy
 from evidence.events import Event, is_about, newest
-from evidence.models import Record, Release
-from evidence.release_policy import ChecklistItem, ChecklistSection
 
+KIND = "release.checklist"
 DONE, EXCUSED, OPEN = "done", "excused", "open"
+
+
+@dataclass(frozen=True)
+class ChecklistItem:
+    """What is asked. `met_by` names a kind of record that answers it by itself, with what it must say."""
+
+    id: str
+    title: str
+    met_by: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ChecklistSection:
+    id: str
+    title: str
+    items: tuple[ChecklistItem, ...]
+
+
+def parse_sections(source: Iterable[Mapping[str, Any]]) -> tuple[ChecklistSection, ...]:
+    """Sections as the policy's YAML states them. Raises KeyError or TypeError where it does not."""
+    return tuple(
+        ChecklistSection(
+            section["id"],
+            section["title"],
+            tuple(ChecklistItem(item["id"], item["title"], item.get("met_by")) for item in section["items"]),
+        )
+        for section in source
+    )
 
 
 @dataclass(frozen=True)
@@ -65,32 +89,22 @@ class Checklist:
         return tuple(sorted({item.record for item in self.items if item.record is not None}))
 
 
-def checklist_state(release: Release, at: datetime | None = None) -> Checklist:
-    """The checklist as it stood at `at` (default: now)."""
-    sections = release_policy.checklist(release.system.name)
-    kinds = {"release.checklist", "deploy.manifest", *_kinds(sections)}
-    known = events.of_release(release.pk, at=at, kinds=sorted(kinds))
-    return evaluate(sections, known, gone=_gone(known, at), at=at or timezone.now())
+def sections_of(known: Iterable[Event]) -> tuple[ChecklistSection, ...]:
+    """The sections that answers themselves name, for a system whose policy has no checklist."""
+    named: dict[str, dict[str, ChecklistItem]] = {}
+    for event in known:
+        for section in event.facts.get("sections", []) if event.kind == KIND else []:
+            items = named.setdefault(section["name"], {})
+            for answer in section.get("items", []):
+                item = str(answer.get("id") or answer["title"]).casefold()
+                items[item] = ChecklistItem(item, answer["title"])
+    return tuple(ChecklistSection(name, name, tuple(items.values())) for name, items in named.items())
 
 
-def _kinds(sections: Iterable[ChecklistSection]) -> set[str]:
-    return {item.met_by["kind"] for section in sections for item in section.items if item.met_by}
-
-
-def _gone(known: Sequence[Event], at: datetime | None) -> frozenset[int]:
-    """Records that answers name as evidence and that do not count: withdrawn, or of another system."""
-    named = {
-        index
-        for event in known
-        if event.kind == "release.checklist"
-        for answer in _answers(event)
-        if (index := record_named(answer.get("evidence", ""))) is not None
-    }
-    if not named:
-        return frozenset()
-    scope = sorted({system for event in known for system in event.scope})
-    there = events.counting(Record.objects.in_systems(scope).filter(index__in=named), at)
-    return frozenset(named - {row.index for row in there})
+def records_named(known: Iterable[Event]) -> set[int]:
+    """Records that answers name as their evidence."""
+    given = (answer.get("evidence") for event in known if event.kind == KIND for answer in _answers(event))
+    return {index for evidence in given if (index := record_named(str(evidence or ""))) is not None}
 
 
 def record_named(evidence: str) -> int | None:
@@ -120,7 +134,7 @@ def _newest_answers(known: Iterable[Event]) -> dict[str, tuple[Event, Mapping[st
     """By id and by title, since a pipeline may send either."""
     found = {}
     for event in known:
-        if event.kind == "release.checklist":
+        if event.kind == KIND:
             for answer in _answers(event):
                 found[str(answer.get("id") or answer["title"]).casefold()] = (event, answer)
     return found

@@ -1,26 +1,30 @@
-"""What pure questions about a release look at: plain values made from records, as of a moment.
+"""What questions about evidence look at (gate, readiness, controls): plain values made from records.
 
-Which time counts: approvals and other decisions happened when they were received (`at`); machine evidence happened
-when it says (`occurred`), but what came in much later is marked, and after a day it is never on time.
+Which time counts: a decision of a person (an approval, a review) happened when it was received (`at`); machine evidence
+happened when it says (`occurred`), but what came in much later is marked, and after a day it is never on time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
 
-from evidence.ledger import reader
+from evidence.ledger import Recorded, reader
 from evidence.models import Record
 from evidence.projections import manifest_digest
 
 LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
+#: Kinds that are decisions of people: they happened when they were received, whatever they claim.
+DECISIONS = frozenset({"approval", "schema.reviewed", "changelog.signed"})
 #: Kinds whose whole body is looked at, not only what is searchable.
-WITH_BODY = (
-    *("release.checklist", "cutover.planned", "cutover.step", "notice.sent", "deploy.manifest", "deploy.started"),
-    *("deploy.finished", "deploy.inventory", "rollback", "hotfix", "postmortem"),
-    *("incident.opened", "incident.updated", "incident.resolved"),
+WITH_BODY = frozenset(
+    {
+        *("release.checklist", "cutover.planned", "cutover.step", "notice.sent", "deploy.manifest", "deploy.started"),
+        *("deploy.finished", "deploy.inventory", "rollback", "hotfix", "postmortem"),
+        *("incident.opened", "incident.updated", "incident.resolved"),
+    }
 )
 #: What a question about one release reads at most; a release with more is looked at by its newest records.
 LIMIT = 20_000
@@ -29,7 +33,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Event:
-    """A record that counted at the moment asked about."""
+    """A record that counted at the moment asked about: neither withdrawn nor disposed of."""
 
     index: int
     kind: str
@@ -41,8 +45,10 @@ class Event:
     #: ``sha256:<hex>`` of each subject.
     subjects: frozenset[str] = frozenset()
     outcome: str | None = None
-    #: The searchable facts; the body of the kinds in `WITH_BODY`, with the digest of a manifest.
+    #: The searchable facts and, where it was read, the body; of a manifest with its digest.
     facts: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it is known to name a file or page besides itself: a subject of its own, or a ``url``.
+    has_evidence: bool = False
 
     @property
     def digest(self) -> str | None:
@@ -56,14 +62,25 @@ class Event:
         return environment
 
     @property
+    def happened(self) -> datetime:
+        return self.at if self.kind in DECISIONS else self.occurred
+
+    @property
     def lag(self) -> timedelta:
         """How much later than it happened it was recorded; nothing below what is worth a word."""
-        late = self.at - self.occurred
+        late = self.at - self.happened
         return late if late > LATER else timedelta(0)
 
     @property
     def is_backfilled(self) -> bool:
         return self.lag > BACKFILLED
+
+    @property
+    def lag_in_words(self) -> str:
+        """``recorded 3 d 4 h later, backfilled``; empty where that is not worth a word."""
+        if not self.lag:
+            return ""
+        return f"recorded {in_words(self.lag)} later" + (", backfilled" if self.is_backfilled else "")
 
 
 def of_release(release: str, *, at: datetime | None = None, kinds: Sequence[str] | None = None) -> list[Event]:
@@ -98,22 +115,22 @@ def _newest(rows: Any) -> list[Record]:
     return list(rows.order_by("-index")[:LIMIT])[::-1]
 
 
-def events_of(rows: Sequence[Record]) -> list[Event]:
-    """Events of rows; the bodies that are needed are read a few hundred at a time."""
-    wanted = [row.index for row in rows if row.kind in WITH_BODY and row.disposed_by is None]
-    bodies: dict[int, dict[str, Any]] = {}
+def events_of(rows: Sequence[Record], with_body: Callable[[str], bool] = WITH_BODY.__contains__) -> list[Event]:
+    """Events of rows, with the bodies of the kinds that are wanted and still there."""
+    bodies = recorded(row.index for row in rows if with_body(row.kind) and row.disposed_by is None)
+    return [event_of(row, bodies.get(row.index)) for row in rows]
+
+
+def recorded(indexes: Iterable[int]) -> dict[int, Recorded]:
+    """The records behind indexes that still have their bodies, read a few hundred at a time."""
+    wanted, found = list(indexes), dict[int, Recorded]()
     for start in range(0, len(wanted), _CHUNK):
-        for index, stored in reader.read_many(wanted[start : start + _CHUNK]).items():
-            if stored.envelope is None:
-                continue
-            recorded = stored.recorded
-            bodies[index] = dict(recorded.body)
-            if recorded.leaf.kind == "deploy.manifest":
-                bodies[index]["manifest_digest"] = manifest_digest(recorded)
-    return [_event(row, bodies.get(row.index, row.facts)) for row in rows]
+        several = reader.read_many(wanted[start : start + _CHUNK]).items()
+        found |= {index: stored.recorded for index, stored in several if stored.envelope is not None}
+    return found
 
 
-def _event(row: Record, facts: Mapping[str, Any]) -> Event:
+def event_of(row: Record, body: Recorded | None = None) -> Event:
     return Event(
         index=row.index,
         kind=row.kind,
@@ -124,8 +141,23 @@ def _event(row: Record, facts: Mapping[str, Any]) -> Event:
         scope=tuple(row.scope),
         subjects=frozenset(row.subjects),
         outcome=row.outcome,
-        facts=facts,
+        facts={**row.facts, **_said(body)} if body is not None else row.facts,
+        has_evidence=body is not None and _names_more(body),
     )
+
+
+def _said(record: Recorded) -> dict[str, Any]:
+    if record.leaf.kind != "deploy.manifest":
+        return record.body
+    return {**record.body, "manifest_digest": manifest_digest(record)}
+
+
+def _names_more(record: Recorded) -> bool:
+    """Whether a record names anything besides itself and the build that it is about."""
+    build = str(_said(record).get("manifest_digest", "")).removeprefix("sha256:")
+    others = {subject.digest.get("sha256") for subject in record.statement.subjects if subject.name != record.leaf.kind}
+    own = {subject.digest.get("sha256") for subject in record.statement.subjects if subject.name == record.leaf.kind}
+    return bool(others - own - {build}) or bool(record.body.get("url"))
 
 
 def newest(events: Iterable[Event], *kinds: str) -> Event | None:
@@ -165,11 +197,8 @@ def moment(text: object) -> datetime | None:
 
 
 def in_words(span: timedelta) -> str:
-    """``3 days 4 h``, ``2 h 5 min``, ``40 s``: the two largest units."""
+    """``3 d 4 h``, ``2 h 5 min``, ``40 s``: the two largest units."""
     seconds = int(abs(span).total_seconds())
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} day{'s' * (days != 1)}" + (f" {hours} h" if hours and days < 7 else "")
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{minutes} min" if minutes else f"{seconds} s"
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    shown = [f"{count} {unit}" for count, unit in parts if count]
+    return " ".join(shown[:2]) or "0 s"

@@ -1,16 +1,17 @@
 """Everything about one release at once: what its page and the API show. A few queries, whatever its size."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
 
 from evidence import checklist, deploys, events, incidents, planned, release_policy, sign_offs
-from evidence.checklist import Checklist
+from evidence.checklist import Checklist, ChecklistSection
 from evidence.deploys import Deployment, Difference, Failure, Retrospective
 from evidence.events import Event
 from evidence.incidents import Incident, Reaction
-from evidence.models import Release
+from evidence.models import Record, Release
 from evidence.planned import Line, Step
 from evidence.sign_offs import Role
 
@@ -58,7 +59,7 @@ def readiness(release: Release, at: datetime | None = None) -> Readiness:
         at=now,
         lines=tuple(planned.lines(release, known, policy, now=now)),
         cutover=tuple(planned.cutover(release, known, policy, now=now)),
-        checklist=checklist.checklist_state(release, at),
+        checklist=checklist_state(release, at),
         roles=tuple(sign_offs.needed(release)),
         deployments=tuple(runs),
         differences=tuple(deploys.differences(known)),
@@ -67,6 +68,24 @@ def readiness(release: Release, at: datetime | None = None) -> Readiness:
         incidents=tuple(incidents.incidents(known, every=policy.incident_updates, now=now)),
         reactions=tuple(incidents.reactions(known, policy.rollbacks)),
     )
+
+
+def checklist_state(release: Release, at: datetime | None = None) -> Checklist:
+    """The checklist as it stood at `at` (default: now)."""
+    sections = release_policy.checklist(release.system.name)
+    known = events.of_release(release.pk, at=at, kinds=sorted({checklist.KIND, "deploy.manifest", *_kinds(sections)}))
+    return checklist.evaluate(sections, known, gone=_gone(known, release, at), at=at or timezone.now())
+
+
+def _kinds(sections: Iterable[ChecklistSection]) -> set[str]:
+    return {item.met_by["kind"] for section in sections for item in section.items if item.met_by}
+
+
+def _gone(known: Sequence[Event], release: Release, at: datetime | None) -> frozenset[int]:
+    """Records that answers name as evidence and that do not count: withdrawn, or of another system."""
+    named = checklist.records_named(known)
+    there = events.counting(Record.objects.in_systems([release.system_id]).filter(index__in=named), at) if named else []
+    return frozenset(named - {row.index for row in there})
 
 
 def _retrospectives(

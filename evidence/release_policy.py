@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from evidence.checklist import ChecklistSection, parse_sections
 from evidence.gate import policy as gate_policy
 from evidence.kinds import yaml_files
 
@@ -65,20 +66,6 @@ class Policy:
         return gate_policy.load().roles(system)
 
 
-@dataclass(frozen=True)
-class ChecklistItem:
-    id: str
-    title: str
-    met_by: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class ChecklistSection:
-    id: str
-    title: str
-    items: tuple[ChecklistItem, ...]
-
-
 ANCHORS = ("window-from", "window-to", "staging-finished", "production-started", "production-finished")
 
 
@@ -122,15 +109,7 @@ def _response(severity: int, row: Mapping[str, Any]) -> Response:
 
 
 def parse_checklist(source: Mapping[str, Any], system: str) -> tuple[ChecklistSection, ...]:
-    sections = (source.get("systems") or {}).get(system) or source["sections"]
-    return tuple(
-        ChecklistSection(
-            section["id"],
-            section["title"],
-            tuple(ChecklistItem(item["id"], item["title"], item.get("met_by")) for item in section["items"]),
-        )
-        for section in sections
-    )
+    return parse_sections((source.get("systems") or {}).get(system) or source["sections"])
 
 
 @functools.cache

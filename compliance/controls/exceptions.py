@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from compliance.controls.facts import Event, Waiver
+from compliance.controls.facts import Waiver
+from evidence.events import Event
 from evidence.tlog.leaf import parse_time
 
 CLOSING = frozenset({"exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated"})

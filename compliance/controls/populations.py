@@ -9,11 +9,12 @@ from django.db.models import Q, QuerySet
 
 from compliance.controls import catalog
 from compliance.controls.exceptions import Life, lives, waivers
-from compliance.controls.facts import Event, Item, Waiver
+from compliance.controls.facts import Item, Waiver
 from config.errors import InvalidError
+from evidence import events
+from evidence.events import Event
 from evidence.ledger import reader
 from evidence.models import Record, System
-from evidence.projections import manifest_digest
 
 PAGE = 200
 #: Kinds whose whole body matters, not only the facts that are searchable.
@@ -69,35 +70,9 @@ def in_period(period: Period) -> QuerySet[Record]:
     return standing(period).filter(occurred__gte=period.start, occurred__lt=period.end)
 
 
-def event_of(row: Record, facts: dict[str, object] | None = None) -> Event:
-    return Event(
-        index=row.index,
-        kind=row.kind,
-        at=row.at,
-        occurred=row.occurred,
-        by=row.principal,
-        release=row.release,
-        scope=tuple(row.scope),
-        subjects=frozenset(row.subjects),
-        outcome=row.outcome,
-        facts=row.facts if facts is None else facts,
-    )
-
-
 def events_of(rows: Sequence[Record]) -> list[Event]:
-    """Events of rows; manifests get their digest and exceptions their whole body, which one query reads."""
-    wanted = [row.index for row in rows if row.kind == "deploy.manifest" or row.kind.startswith(_WITH_BODY)]
-    stored = reader.read_many(wanted) if wanted else {}
-    events = []
-    for row in rows:
-        facts: dict[str, object] | None = None
-        if row.index in stored:
-            recorded = stored[row.index].recorded
-            facts = dict(recorded.body) if row.kind.startswith(_WITH_BODY) else {**row.facts}
-            if row.kind == "deploy.manifest":
-                facts["manifest_digest"] = manifest_digest(recorded)
-        events.append(event_of(row, facts))
-    return events
+    """Events of rows; manifests and exceptions with their whole bodies."""
+    return events.events_of(rows, lambda kind: kind == "deploy.manifest" or kind.startswith(_WITH_BODY))
 
 
 # -- populations -------------------------------------------------------------------------------------------------------
@@ -122,10 +97,10 @@ def _deployments(period: Period) -> Iterator[Item]:
             yield _deployment(row, release_events(row.release), excuses)
 
 
-def _deployment(row: Record, events: Sequence[Event], excuses: list[Waiver]) -> Item:
-    event = event_of(row)
+def _deployment(row: Record, around: Sequence[Event], excuses: list[Waiver]) -> Item:
+    event = events.event_of(row)
     relevant = [waiver for waiver in excuses if not waiver.systems.isdisjoint(event.scope)]
-    return Item(f"{row.release} #{row.index}", event, events, relevant)
+    return Item(f"{row.release} #{row.index}", event, around, relevant)
 
 
 def _release_events(period: Period, release: str | None) -> list[Event]:
@@ -153,4 +128,4 @@ def _access_changes(period: Period) -> Iterator[Item]:
     for page in pages(in_period(period).filter(Q(kind__startswith="access.") | Q(kind__startswith="key."))):
         for row in page:
             if row.kind != "access.pack_downloaded":
-                yield Item(f"{row.kind} #{row.index}", event_of(row))
+                yield Item(f"{row.kind} #{row.index}", events.event_of(row))

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from compliance.controls.exceptions import Life
-from compliance.controls.facts import Event, Item, Verdict
+from compliance.controls.facts import Item, Verdict
+from evidence.events import Event
 
 Parameters = Mapping[str, Any]
 Rule = Callable[[Item, Parameters, datetime], Verdict]
@@ -101,7 +102,7 @@ def digest_recorded_before(item: Item, parameters: Parameters, now: datetime) ->
     if newest.digest != deploy.digest:
         detail = f"deployed {_short(deploy.digest)}, the newest manifest is {_short(newest.digest)}"
         return Verdict(Verdict.MISSING, detail, (newest.index,))
-    return Verdict(Verdict.SATISFIED, newest.lag, (newest.index,), newest.at, deploy.at)
+    return Verdict(Verdict.SATISFIED, newest.lag_in_words, (newest.index,), newest.at, deploy.at)
 
 
 @rule("staged-before")
@@ -119,7 +120,7 @@ def staged_before(item: Item, parameters: Parameters, now: datetime) -> Verdict:
     if not same:
         detail = f"deployed {_short(deploy.digest)}, staging ran {_short(staged[-1].digest)}"
         return Verdict(Verdict.MISSING, detail, (staged[-1].index,))
-    return Verdict(Verdict.SATISFIED, same[-1].lag, (same[-1].index,), same[-1].occurred, deploy.at)
+    return Verdict(Verdict.SATISFIED, same[-1].lag_in_words, (same[-1].index,), same[-1].occurred, deploy.at)
 
 
 @rule("evidence-within")
@@ -150,14 +151,14 @@ def _follows(event: Event, deploy: Event, parameters: Parameters) -> bool:
 
 
 def _met(events: list[Event], due: datetime) -> Verdict:
-    detail = "; ".join(sorted({event.lag for event in events if event.lag}))
+    detail = "; ".join(sorted({event.lag_in_words for event in events if event.lag}))
     met_at = max(event.occurred for event in events)
     return Verdict(Verdict.SATISFIED, detail, tuple(event.index for event in events), met_at, due)
 
 
 def _too_late(event: Event, due: datetime) -> Verdict:
     by = event.occurred - due
-    detail = "; ".join(filter(None, [f"{by} late".split(".")[0] if by > timedelta(0) else "", event.lag]))
+    detail = "; ".join(filter(None, [f"{by} late".split(".")[0] if by > timedelta(0) else "", event.lag_in_words]))
     return Verdict(Verdict.LATE, detail or "late", (event.index,), event.occurred, due)
 
 

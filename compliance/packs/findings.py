@@ -8,14 +8,14 @@ from typing import Any
 from compliance.controls import catalog
 from compliance.controls.evaluation import Counts, Row, Summary, evaluate
 from compliance.controls.exceptions import Life
-from compliance.controls.facts import BACKFILLED, NOTICEABLE_LAG
-from compliance.controls.populations import event_of, exception_lives
+from compliance.controls.populations import exception_lives
 from compliance.packs import layout
 from compliance.packs.bag import BagWriter
 from compliance.packs.contents import artifacts, to_json
 from compliance.packs.names import Names
 from compliance.packs.plan import Plan
 from compliance.packs.tables import Table
+from evidence.events import BACKFILLED, LATER, event_of
 from evidence.ledger.draft import Recorded
 from evidence.ledger.reader import Stored
 from evidence.models import Record
@@ -83,7 +83,7 @@ class Findings:
     def see(self, entry: Stored, content: Recorded | None, row: Record, required: bool) -> None:
         self._count(row, content, required)
         self.tables["records"].add(
-            *(entry.index, row.kind, row.occurred, row.at, event_of(row).lag, row.principal),
+            *(entry.index, row.kind, row.occurred, row.at, event_of(row).lag_in_words, row.principal),
             *(self.names.person(row.principal), [self.names.system(s) for s in row.scope], row.release),
             *(row.outcome, row.signed_by, "yes" if required else "no", self._below(row.withdrawn_by)),
             *(self._below(row.disposed_by), entry.leaf.digest),
@@ -109,7 +109,7 @@ class Findings:
         self.counts["disposed"] += content is None
         self.counts["withdrawn"] += self._below(row.withdrawn_by) is not None
         self.counts["backfilled"] += lag > BACKFILLED
-        self.counts["recorded_later"] += NOTICEABLE_LAG < lag <= BACKFILLED
+        self.counts["recorded_later"] += LATER < lag <= BACKFILLED
 
     def _release(self, row: Record, content: Recorded) -> None:
         body, window = content.body, content.body.get("window", {})
@@ -134,7 +134,7 @@ class Findings:
         ).fetchone()
         ticket_id, ticket_url, dashboards = found or (None, None, None)
         self.tables["deployments"].add(
-            *(row.index, row.release, body["environment"], row.occurred, row.at, event_of(row).lag),
+            *(row.index, row.release, body["environment"], row.occurred, row.at, event_of(row).lag_in_words),
             *(body["manifest_digest"], self.names.person(row.principal), ticket_id, ticket_url),
             *(json.loads(dashboards or "[]"), body.get("url"), self._below(row.withdrawn_by)),
         )

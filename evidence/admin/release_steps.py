@@ -11,10 +11,10 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidg
 
 from evidence.admin.forms import LedgerForm, actor, form_page, person, text_input, written
 from evidence.admin_base import has_role
-from evidence.checklist import Item, Section, answer_body, checklist_state
+from evidence.checklist import Item, Section, answer_body
 from evidence.ledger import Placed, append
 from evidence.models import Release
-from evidence.readiness import readiness
+from evidence.readiness import checklist_state, readiness
 from evidence.records import plain_draft
 from evidence.releases import ENDERS, end
 

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from evidence import kinds
-from evidence.api.records import BACKFILLED, LATER
+from evidence.events import BACKFILLED, LATER, in_words
 from evidence.models import Record
 from evidence.people import display_names
 
@@ -72,17 +71,8 @@ def shown(records: Iterable[Record]) -> list[Shown]:
 
 
 def lateness(record: Record) -> str:
-    """``recorded 2 h 5 min later``, ``backfilled after 3 days``, or nothing for what came on time."""
+    """``recorded 2 h 5 min later``, ``backfilled after 3 d 4 h``, or nothing for what came on time."""
     late = record.at - record.occurred
     if late > BACKFILLED:
-        return f"backfilled after {duration(late)}"
-    return f"recorded {duration(late)} later" if late > LATER else ""
-
-
-def duration(span: timedelta) -> str:
-    """A span in its two largest units."""
-    minutes = int(span.total_seconds() // 60)
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    if days:
-        return f"{days} day{'s' if days != 1 else ''}" + (f" {hours} h" if hours and days < 7 else "")
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+        return f"backfilled after {in_words(late)}"
+    return f"recorded {in_words(late)} later" if late > LATER else ""

@@ -16,11 +16,10 @@ from config.errors import ConflictError, MissingError
 from evidence import deliveries, manifests, records
 from evidence.api.actors import principal_of
 from evidence.api.permissions import PipelineOrPeople
-from evidence.checklist import checklist_state
 from evidence.inventory import Row
 from evidence.models import Release, System
 from evidence.people import Principal, display_names, visible_systems
-from evidence.readiness import Readiness, readiness
+from evidence.readiness import Readiness, checklist_state, readiness
 
 OUTCOMES = ["succeeded", "failed", "unfinished"]
 AT = OpenApiParameter("at", datetime, description="As of this moment (RFC 3339 with offset); default: now")

@@ -1,6 +1,5 @@
 """POST and GET records, and their proofs."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +15,7 @@ from config.errors import ForbiddenError, InvalidError, MissingError
 from evidence import repeats, search
 from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
+from evidence.events import BACKFILLED, LATER
 from evidence.ledger import reader
 from evidence.models import Note, Payload, Record
 from evidence.models.records import RecordQuerySet
@@ -25,7 +25,6 @@ from evidence.tlog.leaf import format_time
 from evidence.tlog.tlog_proof import format_proof
 
 _PAGING = ("cursor", "limit")
-LATER, BACKFILLED = timedelta(minutes=15), timedelta(hours=24)
 
 
 @csrf_exempt

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from evidence.gate.facts import Event
+from evidence.events import Event
 
 MET, UNMET, LATE, STALE, WAIVED, NOT_APPLICABLE = "met", "unmet", "late", "stale", "waived", "not_applicable"
 STATES = (MET, UNMET, LATE, STALE, WAIVED, NOT_APPLICABLE)
@@ -32,7 +32,7 @@ class Finding:
 def met(detail: str, events: Iterable[Event] = (), **facts: Any) -> Finding:
     found = list(events)
     happened = max((event.happened for event in found), default=None)
-    lag = "; ".join(sorted({event.lag for event in found if event.lag}))
+    lag = "; ".join(sorted({event.lag_in_words for event in found if event.lag}))
     return Finding(MET, "; ".join(filter(None, [detail, lag])), indexes(found), facts, happened)
 
 

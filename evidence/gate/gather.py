@@ -10,11 +10,12 @@ from django.db.models import F, Max, Q, QuerySet, Window
 from django.utils import timezone
 
 from config.errors import ConflictError, InvalidError
-from evidence.gate.facts import Event, Facts, deploy_time
+from evidence.checklist import records_named
+from evidence.events import Event, event_of, events_of, recorded
+from evidence.gate.facts import Facts, deploy_time
 from evidence.gate.policy import Policy
 from evidence.ledger import reader
 from evidence.models import Record, Release
-from evidence.projections import manifest_digest
 from evidence.waivers import waivers_of
 
 #: What rules look at in the release itself.
@@ -96,13 +97,13 @@ def gather(release: Release, environment: str, policy: Policy, at: Pin) -> Facts
         raise ConflictError(
             f"{release.pk} has more than {MOST} records that the gate would have to look at.", code="release_too_large"
         )
-    bodies = _bodies(row for row in rows.values() if row.kind in WITH_BODY)
-    builds = {subject for row in rows.values() if row.kind == "deploy.manifest" for subject in row.subjects}
-    builds |= {str(body["manifest_digest"]) for index, body in bodies.items() if rows[index].kind == "deploy.manifest"}
+    own = events_of(list(rows.values()), WITH_BODY.__contains__)
+    manifests = [event for event in own if event.kind == "deploy.manifest"]
+    builds = {build for manifest in manifests for build in (*manifest.subjects, manifest.digest) if build is not None}
     around = {row.index: row for row in _around(release.system_id, builds, at) if row.index not in rows}
-    bodies |= _bodies(_telling(around.values()))
-    rows |= around
-    events = tuple(_event(rows[index], bodies.get(index)) for index in sorted(rows))
+    bodies = recorded(row.index for row in _telling(around.values()))
+    other = [event_of(row, bodies.get(row.index)) for row in around.values()]
+    events = tuple(sorted([*own, *other], key=lambda event: event.index))
     return Facts(
         release=release.pk,
         type=release.type,
@@ -116,6 +117,7 @@ def gather(release: Release, environment: str, policy: Policy, at: Pin) -> Facts
         roles=policy.roles(release.system.name),
         excused=_excused(release, policy, events, at),
         checklist=checklist,
+        gone=_gone(events, release, at),
     )
 
 
@@ -166,43 +168,10 @@ def _slot(row: Record) -> tuple[object, ...]:
     return (row.kind, row.facts.get(named)) if named else (row.index,)
 
 
-def _bodies(rows: Iterable[Record]) -> dict[int, dict[str, Any]]:
-    """The bodies of records that still have theirs; a manifest's with its digest."""
-    found: dict[int, dict[str, Any]] = {}
-    wanted = [row.index for row in rows]
-    for index, stored in (reader.read_many(wanted) if wanted else {}).items():
-        if stored.envelope is None:
-            continue
-        recorded = stored.recorded
-        found[index] = dict(recorded.body)
-        if recorded.leaf.kind == "deploy.manifest":
-            found[index]["manifest_digest"] = manifest_digest(recorded)
-        own = {
-            subject.digest.get("sha256")
-            for subject in recorded.statement.subjects
-            if subject.name == recorded.leaf.kind
-        }
-        others = {subject.digest.get("sha256") for subject in recorded.statement.subjects} - own
-        build = str(found[index].get("manifest_digest", "")).removeprefix("sha256:")
-        found[index]["_evidence"] = bool(others - {build}) or bool(found[index].get("url"))
-    return found
-
-
-def _event(row: Record, body: dict[str, Any] | None) -> Event:
-    body = dict(body) if body is not None else None
-    has_evidence = bool(body.pop("_evidence", False)) if body is not None else False
-    return Event(
-        index=row.index,
-        kind=row.kind,
-        at=row.at,
-        occurred=row.occurred,
-        by=row.principal,
-        release=row.release,
-        subjects=frozenset(row.subjects),
-        outcome=row.outcome,
-        facts={**row.facts, **(body or {})},
-        has_evidence=has_evidence,
-    )
+def _gone(events: Iterable[Event], release: Release, at: Pin) -> frozenset[int]:
+    named = records_named(event for event in events if event.release == release.pk)
+    there = _counting(at).filter(Q(scope__contains=[release.system_id]) | Q(scope=[]), index__in=named) if named else []
+    return frozenset(named - {row.index for row in there})
 
 
 def _excused(release: Release, policy: Policy, events: Iterable[Event], at: Pin) -> dict[int, frozenset[str]]:

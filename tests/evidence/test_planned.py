@@ -34,7 +34,7 @@ def test_it_says_by_how_much_something_is_late_or_missing():
     assert line(live().add("metrics.snapshot", 150, **facts), "metrics") == ("late", "late by 25 min")
     assert line(live().add("metrics.snapshot", 100, later=3000, **facts), "metrics") == (
         "backfilled",
-        "backfilled after 2 days 2 h",
+        "backfilled after 2 d 2 h",
     )
     assert line(Story().manifest(), "metrics") == ("waiting", "waiting")
 

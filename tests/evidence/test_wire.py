@@ -22,6 +22,12 @@ def begin() -> wire.Call:
     return "evidence_begin", (None, nothing, literals.bytes_array([]), nothing, nothing)
 
 
+def told(*calls: wire.Call) -> None:
+    with transaction.atomic():
+        wire.ask(begin())
+        wire.tell(*calls, commit=True)
+
+
 def test_a_statement_is_planned_once_for_a_connection() -> None:
     for _ in range(3):
         with transaction.atomic():
@@ -33,9 +39,8 @@ def test_a_statement_is_planned_once_for_a_connection() -> None:
 def test_what_fails_leaves_a_connection_that_can_go_on(times: int) -> None:
     """Its plan was made, so it is not made again; the transaction is failed, so what follows in it fails."""
     for _ in range(times):
-        with pytest.raises(DatabaseError) as failed, transaction.atomic():
-            wire.ask(begin())
-            wire.tell(("evidence_append_note", (-1, "x")), commit=False)
+        with pytest.raises(DatabaseError) as failed:
+            told(("evidence_append_note", (-1, "x")))
         assert isinstance(failed.value.__cause__, psycopg.Error)
     with transaction.atomic():
         assert wire.ask(begin())["size"] >= 0
@@ -44,16 +49,14 @@ def test_what_fails_leaves_a_connection_that_can_go_on(times: int) -> None:
 
 def test_a_function_that_is_not_there_says_so_each_time() -> None:
     for _ in range(2):
-        with pytest.raises(DatabaseError, match="evidence_nothing"), transaction.atomic():
-            wire.ask(begin())
-            wire.tell(("evidence_nothing", (1,)), commit=False)
+        with pytest.raises(DatabaseError, match="evidence_nothing"):
+            told(("evidence_nothing", (1,)))
     assert "evidence_nothing" not in plans()
 
 
 def test_the_first_that_fails_is_named_and_what_follows_is_not_done() -> None:
-    with pytest.raises(DatabaseError, match="evidence_nothing"), transaction.atomic():
-        wire.ask(begin())
-        wire.tell(("evidence_nothing", (1,)), ("evidence_other", (1,)), commit=True)
+    with pytest.raises(DatabaseError, match="evidence_nothing"):
+        told(("evidence_nothing", (1,)), ("evidence_other", (1,)))
 
 
 @pytest.mark.parametrize("text", ["", "plain", 'quotes " and \\ and {,}', "né ✓", "NULL", "a\nb"])

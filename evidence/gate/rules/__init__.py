@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from evidence.gate.facts import Facts, in_words, shown
+from evidence.events import in_words
+from evidence.gate.facts import Facts, shown
 from evidence.gate.findings import LATE, MET, Finding, unmet
 
 Judge = Callable[[Facts, Any], Finding]

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from evidence.gate.facts import Event, Facts, counted, in_words, shown
+from evidence.events import Event, in_words
+from evidence.gate.facts import Facts, counted, shown
 from evidence.gate.findings import Finding, met, stale, unmet
 from evidence.gate.rules import rule
 

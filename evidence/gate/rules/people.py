@@ -1,11 +1,11 @@
 """Rules about what people decide: the checklist and approvals (R1.2, R1.4, R1.5)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from evidence.gate.facts import Event, Facts, counted, deploy_time, in_words, is_about, short, shown
+from evidence import checklist
+from evidence.events import Event, in_words
+from evidence.gate.facts import Facts, counted, deploy_time, short, shown
 from evidence.gate.findings import NOT_APPLICABLE, Finding, late, met, stale, unmet
 from evidence.gate.rules import Nothing, no_manifest, rule
 
@@ -97,56 +97,14 @@ def _named(deploy: Event) -> str:
 @rule("checklist-complete")
 def checklist_complete(facts: Facts, _: Nothing) -> Finding:
     """Every item is done with evidence, or not done with a reason, or answered by a record that the checklist names."""
-    given = _answers(facts)
-    wanted = [item for section in facts.checklist for item in section.get("items", [])]
-    if not wanted and not given:
+    own = [event for event in facts.events if event.release == facts.release]
+    sections = checklist.parse_sections(facts.checklist) or checklist.sections_of(own)
+    if not sections:
         return unmet("there is no checklist of this release")
-    behind = {event.index: event for event, _ in given.values()}
-    open_items = []
-    for item in wanted or [{"title": answer["title"]} for _, answer in given.values()]:
-        keys = [str(item[name]).casefold() for name in ("id", "title") if name in item]
-        answers = sorted((given[key] for key in keys if key in given), key=lambda pair: pair[0].index)
-        record = _meeting(facts, item.get("met_by"))
-        if answers and _is_answered(answers[-1][1]):
-            continue
-        if record is None:
-            open_items.append(str(item["title"]))
-        else:
-            behind[record.index] = record
-    if open_items:
-        detail = f"{len(open_items)} open: {', '.join(open_items[:5])}" + (" …" if len(open_items) > 5 else "")
-        return unmet(detail, behind.values(), open=open_items[:200])
-    return met(counted(len(wanted) or len(given), "item"), behind.values())
-
-
-def _answers(facts: Facts) -> dict[str, tuple[Event, Mapping[str, Any]]]:
-    """The newest answer to each item, by its id or else its title."""
-    found: dict[str, tuple[Event, Mapping[str, Any]]] = {}
-    for event in facts.own("release.checklist"):
-        for section in event.facts.get("sections") or []:
-            for answer in section.get("items") or []:
-                found[str(answer.get("id") or answer["title"]).casefold()] = (event, answer)
-    return found
-
-
-def _is_answered(answer: Mapping[str, Any]) -> bool:
-    said = answer.get("evidence") if answer.get("done") else answer.get("reason")
-    return bool(str(said or "").strip())
-
-
-def _meeting(facts: Facts, wanted: Mapping[str, Any] | None) -> Event | None:
-    """The newest record of that kind for this build, if it is as wanted: a later failure opens the item again."""
-    if not wanted:
-        return None
-    named = wanted.get("facts", {}).items()
-    found = [
-        event
-        for event in facts.own(wanted["kind"])
-        if all(event.facts.get(name) == value for name, value in named)
-        and (event.digest is None or (facts.manifest is not None and is_about(event, facts.manifest)))
-    ]
-    last = found[-1] if found else None
-    if last is None or last.outcome != wanted.get("outcome", last.outcome):
-        return None
-    enough = wanted.get("at_least", {}).items()
-    return last if all(isinstance(v := last.facts.get(n), int | float) and v >= least for n, least in enough) else None
+    state = checklist.evaluate(sections, own, gone=facts.gone, at=facts.moment)
+    behind = [event for event in own if event.index in state.records]
+    if state.open:
+        named = [item.title + (f" ({item.note})" if item.note else "") for item in state.open]
+        detail = f"{len(named)} open: {', '.join(named[:5])}" + (" …" if len(named) > 5 else "")
+        return unmet(detail, behind, open=[item.title for item in state.open[:200]])
+    return met(counted(len(state.items), "item"), behind)

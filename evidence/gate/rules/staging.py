@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from evidence.gate.facts import Event, Facts, counted, in_words, short, shown
+from evidence.events import Event, in_words
+from evidence.gate.facts import Facts, counted, short, shown
 from evidence.gate.findings import Finding, late, met, stale, unmet
 from evidence.gate.rules import Nothing, no_manifest, rule
 

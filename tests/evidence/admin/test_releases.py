@@ -71,7 +71,7 @@ def test_it_marks_what_was_recorded_later(as_, cast, release):
         append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
     html = as_("cora").get(page_of(release)).content.decode()
     assert html.count("recorded 40 min later") == 1
-    assert html.count("backfilled after 2 days 2 h") == 1
+    assert html.count("backfilled after 2 d 2 h") == 1
 
 
 def _rfc3339(timestamp: float) -> str:

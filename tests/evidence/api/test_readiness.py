@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from evidence.api.actors import actor_for
-from evidence.checklist import checklist_state
 from evidence.ledger import Actor, append, reader, service_draft
 from evidence.ledger.check import check
 from evidence.models import Release
+from evidence.readiness import checklist_state
 from tests.evidence.conftest import RELEASE, Api
 
 MANIFEST = {

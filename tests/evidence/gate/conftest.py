@@ -15,6 +15,7 @@ from evidence.people import change_user
 from evidence.releases import approve
 from tests.cast import Cast
 from tests.evidence.conftest import RELEASE, RELEASE_ID, Api
+from tests.evidence.gate.ledgers import Ledger
 
 COMMIT = "4be1c0ffee5eed0ddba11ad5cafe0123456789ab"
 ARTIFACT = "cd" * 32
@@ -163,6 +164,11 @@ class Play:
     def failing(self, environment: str = "production", **query: Any) -> dict[str, str]:
         passing = {"met", "waived", "not_applicable"}
         return {name: state for name, state in self.states(environment, **query).items() if state not in passing}
+
+
+@pytest.fixture
+def log() -> Ledger:
+    return Ledger()
 
 
 @pytest.fixture
