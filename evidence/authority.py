@@ -34,29 +34,29 @@ class Facts:
         def load() -> Token | None:
             return Token.objects.select_related("user", "pipeline").filter(pk=token_id).first()
 
-        return self._recall("token", token_id, load)
+        return self.recall("token", token_id, load)
 
     def systems(self, principal: Principal) -> list[str] | None:
         """Opaque ids of the systems somebody may see; None means all of them."""
-        (systems,) = self._recall("systems", (principal.uid, principal.limits), lambda: (visible_systems(principal),))
+        (systems,) = self.recall("systems", (principal.uid, principal.limits), lambda: (visible_systems(principal),))
         return systems
 
     def system(self, name: str) -> System | None:
-        return self._recall("system", name, lambda: System.objects.filter(name=name).first())
+        return self.recall("system", name, lambda: System.objects.filter(name=name).first())
 
     def release(self, release_id: str) -> Release | None:
-        return self._recall("release", release_id, lambda: Release.objects.filter(pk=release_id).first())
+        return self.recall("release", release_id, lambda: Release.objects.filter(pk=release_id).first())
 
-    def keys(self, pipeline: Pipeline) -> list[tuple[PipelineKey, signing.PublicKey]]:
-        """Every key that the pipeline has or had."""
+    def keys(self, pipeline: Pipeline) -> dict[str, signing.PublicKey]:
+        """The pipeline's keys that are in force, by their id."""
 
-        def load() -> list[tuple[PipelineKey, signing.PublicKey]]:
-            known = PipelineKey.objects.filter(pipeline=pipeline)
-            return [(key, signing.decode(bytes(key.public_key))) for key in known]
+        def load() -> dict[str, signing.PublicKey]:
+            known = PipelineKey.objects.filter(pipeline=pipeline, to_index=None)
+            return {key.key_id: signing.decode(bytes(key.public_key)) for key in known}
 
-        return self._recall("keys", pipeline.uid, load)
+        return self.recall("keys", pipeline.uid, load)
 
-    def _recall(self, what: str, which: object, load: Callable[[], _T]) -> _T:
+    def recall(self, what: str, which: object, load: Callable[[], _T]) -> _T:
         """What is known, else what `load` finds; that there is nothing (None) is not remembered."""
         if self.epoch is None:
             return load()

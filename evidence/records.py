@@ -2,42 +2,24 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from config.api.times import parse_time
 from config.database import once_more
-from config.errors import (
-    ConflictError,
-    ForbiddenError,
-    InvalidError,
-    MissingError,
-    ProoftrailError,
-    TooLargeError,
-    UnavailableError,
-)
-from evidence import artifacts, authority, clearance, kinds, releases, repeats, rights
+from config.errors import InvalidError, ProoftrailError, TooLargeError, UnavailableError
+from evidence import artifacts, authority, clearance, kinds, placing, repeats, rights
 from evidence.authority import Facts
 from evidence.clearance import Clearance
 from evidence.kinds import Kind
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append, appender, service_draft
 from evidence.ledger.draft import FactsChangedError, Outcome, Remembered
-from evidence.models import Artifact, Record, Release, System, User
+from evidence.models import Artifact
 from evidence.people import Principal
+from evidence.placing import Incoming, Place, all_of
 from evidence.tlog.dsse import IN_TOTO, Envelope, parse_envelope
 from evidence.tlog.statement import Statement, parse_statement
 
 _MEMBERS = {"kind", "release", "system", "subject", "occurred_at", "body"}
-
-
-class Incoming(NamedTuple):
-    """What a record says of itself, before anything is believed."""
-
-    kind: Kind
-    body: Mapping[str, Any]
-    subjects: Sequence[Mapping[str, Any]]
-    release: str | None
-    system: str | None
-    occurred: datetime | None
 
 
 def record(prepare: Callable[[Facts], Draft], *, large: bool = False) -> Placed:
@@ -110,7 +92,7 @@ def plain_draft(
         rights.may_post(principal, incoming.kind)
         rights.may_post_unsigned(principal)
     rights.within_limits(principal, incoming.kind, facts)
-    place = _place(incoming, principal, facts)
+    place = placing.place(incoming, principal, facts)
     subjects = incoming.subjects or _default_subjects(incoming)
     cleared = _cleared({"body": incoming.body, "subject": subjects}, incoming.kind, place, actor)
     files, remembered = _files(incoming, _digests(subjects), place.systems, facts, valid_until)
@@ -123,7 +105,7 @@ def plain_draft(
         occurred=incoming.occurred,
         subjects=subjects,
         idempotency=idempotency,
-        admit=_all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
+        admit=all_of(place.admit, cleared.admit, artifacts.still_there(files) if files else None),
         apply=artifacts.keep_for(files, incoming.kind),
         remembered=remembered,
     )
@@ -131,7 +113,7 @@ def plain_draft(
     return draft
 
 
-def _cleared(said: Mapping[str, Any] | bytes, kind: Kind, place: "_Place", actor: Actor) -> Clearance:
+def _cleared(said: Mapping[str, Any] | bytes, kind: Kind, place: Place, actor: Actor) -> Clearance:
     """Before anything is stored, or quoted in another refusal. Raises InvalidError ``secret_found``."""
     return clearance.clear(
         said, kind=kind.name, systems=place.systems, release=place.release, principal=actor.principal
@@ -173,29 +155,17 @@ def signed_draft(
     """
     facts = facts or Facts()
     envelope = envelope or parse_envelope(data)
-    if envelope.payload_type != IN_TOTO:
-        raise InvalidError(
-            f"Envelopes carry {IN_TOTO} statements, not {envelope.payload_type!r}.", code="payload_type_unsupported"
-        )
-    statement = parse_statement(envelope.payload)
+    statement = _statement(envelope)
     kind = kinds.load().for_predicate(statement.predicate_type)
     rights.may_post(principal, kind)
     rights.within_limits(principal, kind, facts)
     keys = rights.verified_keys(envelope, principal, facts)
-    incoming = Incoming(
-        kind=kind,
-        body=statement.predicate,
-        subjects=[{"name": s.name, "digest": s.digest} for s in statement.subjects],
-        release=release,
-        system=system,
-        occurred=parse_time(occurred_at, "occurred_at")
-        if occurred_at is not None
-        else kind.occurred_in(statement.predicate, statement.predicate_type),
-    )
-    place = _place(incoming, principal, facts)
+    incoming = _told(statement, kind, release=release, system=system, occurred_at=occurred_at)
+    place = placing.place(incoming, principal, facts)
     cleared = _cleared(envelope.payload, kind, place, actor)
     kind.validate(statement.predicate, statement.predicate_type)
     files, remembered = _files(incoming, _digests(incoming.subjects), place.systems, facts, valid_until)
+    still_there = artifacts.still_there(files) if files else None
     return Draft(
         kind=kind,
         actor=actor,
@@ -208,14 +178,33 @@ def signed_draft(
         key=keys[0],
         verification={**_verification(statement, kind, keys), **cleared.verification},
         idempotency=idempotency,
-        admit=_all_of(
-            place.admit,
-            cleared.admit,
-            rights.all_in_force(keys),
-            artifacts.still_there(files) if files else None,
-        ),
+        admit=all_of(place.admit, cleared.admit, rights.all_in_force(keys), still_there),
         apply=artifacts.keep_for(files, kind),
         remembered=remembered,
+    )
+
+
+def _statement(envelope: Envelope) -> Statement:
+    if envelope.payload_type != IN_TOTO:
+        raise InvalidError(
+            f"Envelopes carry {IN_TOTO} statements, not {envelope.payload_type!r}.", code="payload_type_unsupported"
+        )
+    return parse_statement(envelope.payload)
+
+
+def _told(
+    statement: Statement, kind: Kind, *, release: str | None, system: str | None, occurred_at: str | None
+) -> Incoming:
+    """What a statement says, and what was said beside it."""
+    return Incoming(
+        kind=kind,
+        body=statement.predicate,
+        subjects=[{"name": s.name, "digest": s.digest} for s in statement.subjects],
+        release=release,
+        system=system,
+        occurred=parse_time(occurred_at, "occurred_at")
+        if occurred_at is not None
+        else kind.occurred_in(statement.predicate, statement.predicate_type),
     )
 
 
@@ -282,112 +271,3 @@ def _default_subjects(incoming: Incoming) -> list[dict[str, Any]]:
 
 def _digests(subjects: Sequence[Mapping[str, Any]]) -> list[str]:
     return [subject["digest"]["sha256"] for subject in subjects if subject["digest"].get("sha256")]
-
-
-# -- who may post what, where ----------------------------------------------------------------------------------------
-
-
-Admit = Callable[[datetime], None]
-
-
-class _Place(NamedTuple):
-    systems: list[str]
-    release: str | None
-    admit: Admit | None = None
-
-
-def _all_of(*conditions: Admit | None) -> Admit | None:
-    asked = [condition for condition in conditions if condition is not None]
-    if not asked:
-        return None
-
-    def admit(at: datetime) -> None:
-        for condition in asked:
-            condition(at)
-
-    return admit
-
-
-def _place(incoming: Incoming, principal: Principal, facts: Facts) -> _Place:
-    """Which systems and release a record belongs to, seen with the principal's eyes."""
-    if incoming.kind.name == "release.opened":
-        return _new_release(incoming, principal, facts)
-    allowed = facts.systems(principal)
-    if incoming.release is not None:
-        release = _visible(facts.release(incoming.release), incoming.release, allowed)
-        if release.state != "open":
-            raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
-        admit = _all_of(_withdrawal(incoming, principal, allowed), _ending(incoming, principal))
-        return _Place([release.system_id], release.pk, admit)
-    if incoming.kind.needs_release:
-        raise InvalidError(
-            f"A record of kind {incoming.kind.name} names its release.", code="release_required", where="$.release"
-        )
-    if incoming.system is not None:
-        system = _allowed_system(incoming.system, allowed, facts)
-        return _Place([system.pk], None, _withdrawal(incoming, principal, allowed))
-    return _Place(sorted(allowed or []), None, _withdrawal(incoming, principal, allowed))
-
-
-def _allowed_system(name: str, allowed: list[str] | None, facts: Facts) -> System:
-    system = facts.system(name)
-    if system is None or (allowed is not None and system.pk not in allowed):
-        raise MissingError(f"There is no system {name!r}.", code="system_unknown", where="$.system")
-    return system
-
-
-def find_release(release_id: str, allowed: list[str] | None) -> Release:
-    """A release among the allowed systems. Raises MissingError ``release_unknown``."""
-    return _visible(Release.objects.select_related("system").filter(pk=release_id).first(), release_id, allowed)
-
-
-def _visible(release: Release | None, release_id: str, allowed: list[str] | None) -> Release:
-    if release is None or (allowed is not None and release.system_id not in allowed):
-        raise MissingError(f"There is no release {release_id!r}.", code="release_unknown", where="$.release")
-    return release
-
-
-def _new_release(incoming: Incoming, principal: Principal, facts: Facts) -> _Place:
-    if isinstance(principal, User) and not principal.has_role("captain", "engineer", "admin"):
-        raise ForbiddenError("Releases are opened by captains, engineers and pipelines.", code="forbidden")
-    incoming.kind.validate(incoming.body, incoming.kind.predicate_types[0])
-    system = _allowed_system(incoming.body["system"], facts.systems(principal), facts)
-    release = f"{system.name}:{incoming.body['tag']}"
-    window = incoming.body.get("window")
-    if window and parse_time(window["from"], "$.body.window.from") >= parse_time(window["to"], "$.body.window.to"):
-        raise InvalidError("The window ends before it begins.", code="body_invalid", where="$.body.window")
-
-    def admit(_: datetime) -> None:
-        if Release.objects.filter(pk=release).exists():
-            raise ConflictError(f"There is a release {release} already.", code="release_exists")
-
-    return _Place([system.pk], release, admit)
-
-
-def _ending(incoming: Incoming, principal: Principal) -> Admit | None:
-    """For release.closed and release.cancelled: what must be there first is asked under the head lock."""
-    release, kind = incoming.release, incoming.kind.name
-    if release is None or kind not in {"release.closed", "release.cancelled"}:
-        return None
-    return lambda _: releases.may_end(release, kind, principal)
-
-
-def _withdrawal(incoming: Incoming, principal: Principal, allowed: list[str] | None) -> Admit | None:
-    """For record.withdrawn: only one's own record, or any as a liaison, and none that the product wrote."""
-    if incoming.kind.name != "record.withdrawn":
-        return None
-    incoming.kind.validate(incoming.body, incoming.kind.predicate_types[0])
-    index = incoming.body["index"]
-
-    def admit(_: datetime) -> None:
-        record = Record.objects.in_systems(allowed).filter(pk=index).first()
-        if record is None:
-            raise MissingError(f"There is no record {index}.", code="record_unknown", where="$.body.index")
-        declared = kinds.load().find(record.kind)
-        if declared is None or declared.reserved:
-            raise ForbiddenError(f"A record of kind {record.kind} cannot be withdrawn.", code="kind_reserved")
-        liaison = isinstance(principal, User) and principal.has_role("liaison", "admin")
-        if record.principal != principal.uid and not liaison:
-            raise ForbiddenError("Only who posted a record, or a liaison, withdraws it.", code="forbidden")
-
-    return admit

@@ -31,7 +31,7 @@ from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import token_has_scope
 from evidence.authority import Facts
-from evidence.ledger import Draft, Idempotency, appender, rows
+from evidence.ledger import Actor, Draft, Idempotency, appender, rows
 from evidence.ledger.draft import FactsChangedError, Outcome
 from evidence.models import Token
 from evidence.people import Principal
@@ -171,14 +171,13 @@ class _Sender:
             raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
         return token, principal_of(token)
 
-    def draft(self, line: _Line, facts: Facts, token: Token, principal: Principal) -> Draft:
+    def draft(self, line: _Line, facts: Facts, token: Token, actor: Actor, principal: Principal) -> Draft:
         """Raises ProoftrailError or TlogError: what is wrong with the line."""
         if line.refused is not None:
             raise line.refused
         value = parse_json(line.data)
         if not isinstance(value, dict):
             raise InvalidError("A line is a JSON object: a record or an envelope.", code="record_invalid", where="$")
-        actor = actors.actor(principal, token)
         if "payload" not in value:
             return records.plain_draft(
                 value,
@@ -270,14 +269,15 @@ def _prepare(sender: _Sender, group: list[_Line], facts: Facts) -> list[Draft | 
         token, principal = sender.writer(facts)
     except ProoftrailError as error:
         return [error] * len(group)
-    return [_prepare_line(sender, line, facts, token, principal) for line in group]
+    actor = actors.actor(principal, token)
+    return [_prepare_line(sender, line, facts, token, actor, principal) for line in group]
 
 
 def _prepare_line(
-    sender: _Sender, line: _Line, facts: Facts, token: Token, principal: Principal
+    sender: _Sender, line: _Line, facts: Facts, token: Token, actor: Actor, principal: Principal
 ) -> Draft | ProoftrailError:
     try:
-        return sender.draft(line, facts, token, principal)
+        return sender.draft(line, facts, token, actor, principal)
     except ProoftrailError as error:
         return error
     except TlogError as error:

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from config.api.times import parse_time
 from config.errors import InvalidError
-from evidence import records
+from evidence import placing
 from evidence.api.actors import actor_of, idempotency_of, principal_of
 from evidence.api.permissions import PipelineOrPeople
 from evidence.api.receipts import answer
@@ -118,7 +118,7 @@ class ReleaseGate(APIView):
 
 
 def _visible(request: Request, release_id: str) -> Release:
-    return records.find_release(release_id, visible_systems(principal_of(request)))
+    return placing.find_release(release_id, visible_systems(principal_of(request)))
 
 
 def _size(text: str) -> int:

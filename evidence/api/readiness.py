@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from config.api.times import parse_time
 from config.errors import ConflictError, MissingError
-from evidence import deliveries, manifests, records
+from evidence import deliveries, manifests, placing
 from evidence.api.actors import principal_of
 from evidence.api.permissions import PipelineOrPeople
 from evidence.inventory import Row
@@ -256,7 +256,7 @@ class DeliveriesOut(serializers.Serializer[Any]):
 
 
 def _visible(request: Request, release_id: str) -> Release:
-    return records.find_release(release_id, visible_systems(principal_of(request)))
+    return placing.find_release(release_id, visible_systems(principal_of(request)))
 
 
 def _at(request: Request) -> datetime | None:

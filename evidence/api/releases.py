@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
 from config.errors import InvalidError
-from evidence import records
+from evidence import placing, records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.readiness import PlanOut
@@ -65,7 +65,7 @@ class ReleaseOut(serializers.Serializer[Release]):
 
 
 def _visible(request: Request, release_id: str) -> Release:
-    return records.find_release(release_id, visible_systems(principal_of(request)))
+    return placing.find_release(release_id, visible_systems(principal_of(request)))
 
 
 class ReleaseList(APIView):

@@ -210,10 +210,6 @@ class PipelineKey(models.Model):
     def algorithm(self) -> str:
         return signing.algorithm_of(signing.decode(bytes(self.public_key)))
 
-    @property
-    def in_force(self) -> bool:
-        return self.to_index is None
-
     def counts_at(self, index: int) -> bool:
         """Whether its signature counts on the record at that index."""
         return self.from_index < index and (self.to_index is None or index < self.to_index)

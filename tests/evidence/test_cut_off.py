@@ -188,7 +188,7 @@ def test_it_gives_the_keys_of_an_older_database_their_indexes(site: Site, superu
     people.add_key(site.pipeline, actor=US, public_key=dump_public(generate().public_key()))
     superuser.execute("ALTER TABLE evidence_pipelinekey DROP COLUMN from_index, DROP COLUMN to_index")
     superuser.execute(import_module("evidence.migrations.0010_pipeline_keys_end_by_index").SQL)
-    assert sorted(key.in_force for key in site.pipeline.keys.all()) == [False, True]
+    assert sorted(key.to_index is None for key in site.pipeline.keys.all()) == [False, True]
     assert check() == []
 
 

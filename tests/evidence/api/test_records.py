@@ -9,7 +9,7 @@ from evidence.api.actors import actor_for
 from evidence.keys import log_verifier
 from evidence.ledger import reader
 from evidence.models import Token
-from evidence.people import add_key, revoke_token
+from evidence.people import add_key, change_pipeline, revoke_token
 from evidence.tlog.dsse import sign_envelope
 from evidence.tlog.keys import dump_public, generate
 from evidence.tlog.receipt import parse_receipt, verify_receipt
@@ -175,6 +175,18 @@ def test_it_hides_other_systems_from_a_foreign_token(cast, release):
     assert other.get(f"releases/{release}").status_code == 404
     assert other.get("records?kind=release.opened").json()["results"] == []
     assert other.post("releases", RELEASE | {"tag": "x"}).json()["code"] == "system_unknown"
+    assert reader.size() == size
+
+
+def test_it_takes_nothing_for_all_systems_from_a_pipeline_that_has_none(api, cast):
+    """An empty scope says: of all systems."""
+    said = {"title": "Adopt Looker", "decision": "Yes", "rationale": "Asked for"}
+    decision = {"kind": "decision", "body": said}
+    assert api.post("records", decision).status_code == 201
+    change_pipeline(cast.ci, actor=actor_for(cast.root), systems=[], kinds=[], is_active=True)
+    size = reader.size()
+    refused = api.post("records", decision)
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
     assert reader.size() == size
 
 
