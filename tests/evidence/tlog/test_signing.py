@@ -73,6 +73,36 @@ def test_it_signs_with_each_kind_of_key_and_reads_back_what_it_writes(algorithm:
     assert not signing.verifies(public, b"", b"")
 
 
+@pytest.fixture(params=["libsodium", "OpenSSL"])
+def judging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server has libsodium, a client alone does without it."""
+    assert vars(signing)["sodium"] is not None
+    if request.param == "OpenSSL":
+        monkeypatch.setattr(signing, "sodium", None)
+    name: str = request.param
+    return name
+
+
+def test_both_libraries_judge_ed25519_alike(judging: str) -> None:
+    key = fixed_key(7)
+    public, message = key.public_key(), b"DSSEv1 message"
+    good = key.sign(message)
+    assert signing.verifies(public, good, message)
+    assert signing.verifies(public, key.sign(b""), b"")
+    order = 2**252 + 27742317777372353535851937790883648493
+    malleable = good[:32] + (int.from_bytes(good[32:], "little") + order).to_bytes(32, "little")
+    for bad in (flipped(good), good[:63], good + b"\0", b"", bytes(64), malleable):
+        assert not signing.verifies(public, bad, message)
+    assert not signing.verifies(public, good, message + b"!")
+    assert not signing.verifies(fixed_key(8).public_key(), good, message)
+
+
+def test_the_server_is_stricter_about_keys_that_fit_every_message(judging: str) -> None:
+    """With the neutral point as its key, one signature is good for anything; libsodium knows it."""
+    neutral = (1).to_bytes(32, "little")
+    assert signing.verifies(load_raw(neutral), neutral + bytes(32), b"anything") is (judging == "OpenSSL")
+
+
 @pytest.mark.parametrize("algorithm", [signing.P256, signing.P384])
 def test_it_takes_ecdsa_signatures_in_both_spellings(algorithm: str) -> None:
     private = signing.generate(algorithm)
