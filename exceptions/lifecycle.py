@@ -5,12 +5,15 @@ approved → revoked | remediated, also while a renewal waits; an amendment lead
 Everything is checked under the head lock (`rules`), so it holds whatever happens at the same time.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from config.errors import InvalidError
+from django.utils import timezone
+
+from config.errors import ForbiddenError, InvalidError, ProoftrailError
 from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed
 from evidence.models import User
@@ -18,9 +21,11 @@ from evidence.people import find_user
 from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
 from exceptions.models import SecurityException, Transition
-from exceptions.models.terms import APPROVED, REQUESTED, SEVERITIES
+from exceptions.models.terms import SEVERITIES
 from exceptions.records import keep_until_closed, next_number
 from exceptions.risks import risk_for
+
+logger = logging.getLogger(__name__)
 
 #: What a transition adds to its record's body: given the exception, the person and the time of receipt.
 Judge = Callable[[SecurityException, User, datetime], Mapping[str, Any]]
@@ -93,9 +98,8 @@ def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idem
 def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
     """Refuse a request for good. Raises ``transition_not_allowed``, ``self_approval``, ``role_required``."""
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, doing="rejected")
-        return {"decision": "rejected", "role": rules.deciding_role(found, person)}
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        return {"decision": "rejected", "role": rules.may_reject(found, person, at)}
 
     return _transition("exception.rejected", actor, exception, _given(reason), judge, idempotency)
 
@@ -103,9 +107,8 @@ def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
 def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
     """Take a request back: its requester, its owner or a liaison."""
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, doing="withdrawn")
-        rules.require_stake(found, person, "liaison", "admin")
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.may_withdraw(found, person, at)
         return {}
 
     return _transition("exception.withdrawn", actor, exception, _given(reason), judge, idempotency)
@@ -120,9 +123,7 @@ def request_renewal(
     """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, APPROVED, doing="renewed")
-        rules.require_no_renewal(found, doing="renewed a second time")
-        rules.require_stake(found, person, *rules.REQUESTERS)
+        rules.may_ask_renewal(found, person, at)
         rules.check_renewal(found, expires_at, at)
         return {
             "previous_expires_at": format_time(found.expires_at),
@@ -143,8 +144,8 @@ def approve_renewal(
     """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
-        renewal = rules.pending_renewal(found)
-        role = rules.may_renew(found, renewal, person, at)
+        role = rules.may_renew(found, person, at)
+        renewal = rules.pending_renewal(found, at)
         expires_at = format_time(renewal.expires_at)
         return {"renewal": renewal.index, "expires_at": expires_at, "decision": "approved", "role": role}
 
@@ -154,9 +155,9 @@ def approve_renewal(
 def refuse_renewal(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
     """Refuse the pending renewal; the present expiry stays."""
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        renewal = rules.pending_renewal(found)
-        role = rules.deciding_role(found, person, renewal)
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        role = rules.may_refuse_renewal(found, person, at)
+        renewal = rules.pending_renewal(found, at)
         return {"renewal": renewal.index, "decision": "rejected", "role": role}
 
     return _transition("exception.renewal_refused", actor, exception, _given(reason), judge, idempotency)
@@ -165,9 +166,8 @@ def refuse_renewal(*, actor: Actor, exception: str, reason: str, idempotency: Id
 def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
     """End an approved exception before its time. Taking permission away needs no second person."""
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, APPROVED, doing="revoked")
-        rules.require_role(person, *rules.DECIDERS)
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.may_revoke(found, person, at)
         return {}
 
     return _transition("exception.revoked", actor, exception, _given(reason), judge, idempotency)
@@ -176,9 +176,8 @@ def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
 def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
     """Close an approved exception because it is no longer needed: the owner, the requester or a liaison."""
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, APPROVED, doing="remediated")
-        rules.require_stake(found, person, "liaison", "admin")
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.may_remediate(found, person, at)
         return {}
 
     return _transition("exception.remediated", actor, exception, _given(reason), judge, idempotency)
@@ -204,10 +203,8 @@ def amend(
     if unknown or not changes:
         raise InvalidError(f"An amendment changes some of {', '.join(AMENDABLE)}.", code="amendment_invalid")
 
-    def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, APPROVED, doing="amended")
-        rules.require_no_renewal(found, doing="amended")
-        rules.require_stake(found, person, "liaison", "admin")
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.may_amend(found, person, at)
         severity = changes.get("severity", found.severity)
         needed = _approvals_needed(severity)
         rules.check_term(severity, found.term_from, found.expires_at)
@@ -238,7 +235,26 @@ def _transition(
         systems = [system.id for system in rules.systems_named(named, person)] if named else found.systems
         return Composed(body, systems)
 
-    return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=keep)
+    try:
+        return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=keep)
+    except ForbiddenError as refused:
+        if refused.code == "self_approval" and kind in ("exception.approved", "exception.renewed"):
+            _note_attempt(kind, actor, number)
+        raise
+
+
+def _note_attempt(kind: str, actor: Actor, number: str) -> None:
+    """That somebody tried to approve their own is evidence; once a day is enough of it."""
+
+    def compose(_: datetime) -> Composed:
+        found = rules.exception_for(rules.person_of(actor), number)
+        return Composed({"exception": found.id, "attempted": kind}, found.systems)
+
+    once = Idempotency.of(f"{kind} {number} {timezone.now():%Y-%m-%d}", method="", path="self-approval", body=b"")
+    try:
+        append_composed("exception.self_approval_refused", compose, actor=actor, idempotency=once, apply=keep)
+    except ProoftrailError as error:
+        logger.warning("a self-approval of %s by %s is not recorded: %s", number, actor.principal, error)
 
 
 def keep(index: int, at: datetime, composed: Composed) -> None:

@@ -140,7 +140,7 @@ def _renewal_refused(exception: SecurityException, record: Recorded) -> None:
 
 
 def _nothing(exception: SecurityException, record: Recorded) -> None:
-    """A reminder changes nothing; it stands in the timeline."""
+    """A reminder, or an attempt, changes nothing; it stands in the timeline."""
 
 
 _CHANGES: dict[str, Callable[[SecurityException, Recorded], None]] = {
@@ -154,6 +154,7 @@ _CHANGES: dict[str, Callable[[SecurityException, Recorded], None]] = {
     "exception.renewed": _renewed,
     "exception.renewal_refused": _renewal_refused,
     "exception.reminded": _nothing,
+    "exception.self_approval_refused": _nothing,
 }
 
 
@@ -184,6 +185,8 @@ def _reason(record: Recorded) -> str:
         days = body["threshold"]
         when = f"{-days} days overdue" if days < 0 else f"{days} days before"
         return f"Reminder by {body['channel']}, {when}: {body['outcome']}"
+    if record.leaf.kind == "exception.self_approval_refused":
+        return "Refused: who requested, wrote or owns it does not approve it"
     return str(body["reason"])
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from config.errors import ConflictError, InvalidError, MissingError
+from config.errors import InvalidError, MissingError
 from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed
 from evidence.models import User
@@ -101,7 +101,7 @@ def _open_risk(actor: Actor, number: str) -> Risk:
     if person.uid != found.owner:
         rules.require_role(person, *KEEPERS)
     if found.status == "closed":
-        raise ConflictError(f"{found.id} is closed.", code="transition_not_allowed")
+        raise InvalidError(f"{found.id} is closed.", code="transition_not_allowed")
     return found
 
 

@@ -1,9 +1,9 @@
 """Who may do what to an exception, and when. Asked under the head lock; each raises, with a stable code, or returns."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError
+from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError, ProoftrailError
 from evidence.ledger import Actor
 from evidence.models import System, User
 from evidence.people import visible_systems
@@ -64,24 +64,30 @@ def require_stake(exception: SecurityException, person: User, *roles: str) -> No
 
 def require_decision(exception: SecurityException, *decisions: str, doing: str) -> None:
     if exception.decision not in decisions:
-        raise ConflictError(
-            f"{exception.id} is {exception.decision}: it cannot be {doing}.", code="transition_not_allowed"
-        )
+        raise _not_allowed(f"{exception.id} is {exception.decision}: it cannot be {doing}.")
 
 
 def require_no_renewal(exception: SecurityException, *, doing: str) -> None:
     if exception.renewal_pending:
-        raise ConflictError(
-            f"A renewal of {exception.id} waits for approval: it cannot be {doing}.", code="transition_not_allowed"
-        )
+        raise _not_allowed(f"A renewal of {exception.id} waits for approval: it cannot be {doing}.")
 
 
-def pending_renewal(exception: SecurityException) -> Renewal:
-    """The renewal to decide. Raises ``transition_not_allowed``."""
+def _not_allowed(detail: str) -> InvalidError:
+    return InvalidError(detail, code="transition_not_allowed", where="$.to")
+
+
+def pending_renewal(exception: SecurityException, at: datetime) -> Renewal:
+    """The renewal to decide. Raises ``transition_not_allowed``; of an expired one ``review_required``."""
     renewal = exception.pending_renewal
-    if exception.decision != APPROVED or renewal is None:
-        raise ConflictError(f"No renewal of {exception.id} waits for approval.", code="transition_not_allowed")
-    return renewal
+    if exception.decision == APPROVED and renewal is not None:
+        return renewal
+    if exception.state(at) == "expired":
+        raise ConflictError(
+            f"{exception.id} expired on {exception.expires_at:%Y-%m-%d}. It goes on only after a review: request a "
+            "renewal with its reason, which somebody else approves.",
+            code="review_required",
+        )
+    raise _not_allowed(f"No renewal of {exception.id} waits for approval.")
 
 
 # -- decisions (segregation of duties) ---------------------------------------------------------------------------------
@@ -105,17 +111,59 @@ def may_approve(exception: SecurityException, person: User, at: datetime) -> str
     require_decision(exception, REQUESTED, doing="approved")
     role = deciding_role(exception, person)
     if exception.approvals.filter(renewal=None, standing=True, person=person.uid).exists():
-        raise ConflictError("You approved it already: another person is needed.", code="already_approved")
+        raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
     require_future(exception.expires_at, at)
     return role
 
 
-def may_renew(exception: SecurityException, renewal: Renewal, person: User, at: datetime) -> str:
+def may_reject(exception: SecurityException, person: User, _: datetime) -> str:
+    """The role in which the person may refuse the request."""
+    require_decision(exception, REQUESTED, doing="rejected")
+    return deciding_role(exception, person)
+
+
+def may_withdraw(exception: SecurityException, person: User, _: datetime) -> None:
+    """Its requester, its owner or a liaison."""
+    require_decision(exception, REQUESTED, doing="withdrawn")
+    require_stake(exception, person, "liaison", "admin")
+
+
+def may_amend(exception: SecurityException, person: User, _: datetime) -> None:
+    require_decision(exception, REQUESTED, APPROVED, doing="amended")
+    require_no_renewal(exception, doing="amended")
+    require_stake(exception, person, "liaison", "admin")
+
+
+def may_ask_renewal(exception: SecurityException, person: User, _: datetime) -> None:
+    require_decision(exception, APPROVED, doing="renewed")
+    require_no_renewal(exception, doing="renewed a second time")
+    require_stake(exception, person, *REQUESTERS)
+
+
+def may_refuse_renewal(exception: SecurityException, person: User, at: datetime) -> str:
+    """The role in which the person may refuse the pending renewal."""
+    return deciding_role(exception, person, pending_renewal(exception, at))
+
+
+def may_revoke(exception: SecurityException, person: User, _: datetime) -> None:
+    """Taking permission away needs no second person."""
+    require_decision(exception, APPROVED, doing="revoked")
+    require_role(person, *DECIDERS)
+
+
+def may_remediate(exception: SecurityException, person: User, _: datetime) -> None:
+    """The owner, the requester or a liaison."""
+    require_decision(exception, APPROVED, doing="remediated")
+    require_stake(exception, person, "liaison", "admin")
+
+
+def may_renew(exception: SecurityException, person: User, at: datetime) -> str:
     """The role in which the person may approve the pending renewal now."""
+    renewal = pending_renewal(exception, at)
     role = deciding_role(exception, person, renewal)
     given = list(renewal.approvals.all())
     if any(approval.person == person.uid for approval in given):
-        raise ConflictError("You approved it already: another person is needed.", code="already_approved")
+        raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
     limit = policy.load().renewals_without_executive
     completes = len(given) + 1 >= renewal.approvals_needed
     roles = {role, *(approval.role for approval in given)}
@@ -174,3 +222,40 @@ def check_renewal(exception: SecurityException, expires_at: datetime, at: dateti
             where="$.expires_at",
         )
     check_term(exception.severity, max(exception.expires_at, at), expires_at)
+
+
+# -- what somebody may do next -----------------------------------------------------------------------------------------
+
+#: By transition: raises unless the person may make it, whatever they would say with it.
+PERMITS: dict[str, Callable[[SecurityException, User, datetime], object]] = {
+    "approved": may_approve,
+    "rejected": may_reject,
+    "withdrawn": may_withdraw,
+    "amended": may_amend,
+    "renewal_requested": may_ask_renewal,
+    "renewed": may_renew,
+    "renewal_refused": may_refuse_renewal,
+    "revoked": may_revoke,
+    "remediated": may_remediate,
+}
+
+
+def moves(exception: SecurityException, person: User, at: datetime) -> list[str]:
+    """The transitions that the person may make now, in the order of a life."""
+    visible = visible_systems(person)
+    if visible is not None and not set(exception.systems) <= set(visible):
+        return []
+    return [name for name, permit in PERMITS.items() if _permits(permit, exception, person, at)]
+
+
+def _permits(
+    permit: Callable[[SecurityException, User, datetime], object],
+    exception: SecurityException,
+    person: User,
+    at: datetime,
+) -> bool:
+    try:
+        permit(exception, person, at)
+    except ProoftrailError:
+        return False
+    return True

@@ -11,6 +11,10 @@ from evidence.tlog.leaf import parse_time
 CLOSING = frozenset({"exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated"})
 
 
+#: Records of an exception that change nothing about it.
+_NO_TRANSITIONS = frozenset({"exception.reminded", "exception.self_approval_refused"})
+
+
 @dataclass(frozen=True)
 class Renewal:
     """More time that was asked for, and who has agreed to it."""
@@ -53,7 +57,7 @@ class Life:
 
     @property
     def transitions(self) -> list[Event]:
-        return [event for event in self.events if event.kind != "exception.reminded"]
+        return [event for event in self.events if event.kind not in _NO_TRANSITIONS]
 
     @property
     def reminders(self) -> list[Event]:

@@ -35,6 +35,8 @@ STATUS_OF_CODE = {
     "bad_request": 400,
     "json_malformed": 400,
     "json_duplicate_key": 400,
+    "transition_not_allowed": 400,
+    "transition_unknown": 400,
     "token_invalid": 401,
     "not_authenticated": 401,
     **dict.fromkeys(

@@ -7,28 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.http import HttpRequest
+from django.utils import timezone
 
 from evidence.admin.forms import actor, person
 from evidence.ledger import Placed
-from evidence.models import User
 from exceptions import lifecycle, rules
 from exceptions.admin.forms import CommentForm, DecisionForm, ReasonForm, RenewForm
 from exceptions.models import SecurityException
-from exceptions.models.terms import APPROVED, REQUESTED
-
-Allowed = Callable[[SecurityException, User], bool]
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One transition, as people meet it. `shown` says whether its button stands on the page."""
+    """One transition, as people meet it. Its button stands on the page where the person may make it."""
 
     name: str
     title: str
     lead: str
     form: type[DecisionForm]
     write: Callable[..., Placed]
-    shown: Allowed
+    transition: str
     danger: bool = False
 
     def act(self, request: HttpRequest, exception: SecurityException, form: DecisionForm) -> Placed:
@@ -39,30 +36,6 @@ class Verb:
         )
 
 
-def _waits(exception: SecurityException, user: User) -> bool:
-    return exception.decision == REQUESTED and user.has_role(*rules.DECIDERS)
-
-
-def _renewal_waits(exception: SecurityException, user: User) -> bool:
-    return exception.renewal_pending and user.has_role(*rules.DECIDERS)
-
-
-def _stands(exception: SecurityException, user: User) -> bool:
-    return exception.decision == APPROVED and user.has_role(*rules.DECIDERS)
-
-
-def _concerned(decision: str, *roles: str) -> Allowed:
-    def shown(exception: SecurityException, user: User) -> bool:
-        concerned = user.uid in {exception.requester, exception.owner} or user.has_role(*roles)
-        return exception.decision == decision and concerned
-
-    return shown
-
-
-def _renewable(exception: SecurityException, user: User) -> bool:
-    return not exception.renewal_pending and _concerned(APPROVED, *rules.REQUESTERS)(exception, user)
-
-
 VERBS = [
     Verb(
         "approve",
@@ -70,16 +43,16 @@ VERBS = [
         "It waives what it names from now until it expires. Requester and owner cannot approve.",
         CommentForm,
         lifecycle.approve,
-        _waits,
+        "approved",
     ),
-    Verb("reject", "Reject", "The request ends here.", ReasonForm, lifecycle.reject, _waits, danger=True),
+    Verb("reject", "Reject", "The request ends here.", ReasonForm, lifecycle.reject, "rejected", danger=True),
     Verb(
         "withdraw",
         "Withdraw",
         "The request is taken back.",
         ReasonForm,
         lifecycle.withdraw,
-        _concerned(REQUESTED, "liaison", "admin"),
+        "withdrawn",
     ),
     Verb(
         "approve_renewal",
@@ -87,7 +60,7 @@ VERBS = [
         "The new expiry holds from now on; the earlier ones stay on record.",
         CommentForm,
         lifecycle.approve_renewal,
-        _renewal_waits,
+        "renewed",
     ),
     Verb(
         "refuse_renewal",
@@ -95,7 +68,7 @@ VERBS = [
         "The present expiry stays.",
         ReasonForm,
         lifecycle.refuse_renewal,
-        _renewal_waits,
+        "renewal_refused",
         danger=True,
     ),
     Verb(
@@ -104,7 +77,7 @@ VERBS = [
         "Asks for more time. The present expiry holds until somebody else approves.",
         RenewForm,
         lifecycle.request_renewal,
-        _renewable,
+        "renewal_requested",
     ),
     Verb(
         "remediate",
@@ -112,7 +85,7 @@ VERBS = [
         "Closes it: what it was about has been put right.",
         ReasonForm,
         lifecycle.remediate,
-        _concerned(APPROVED, "liaison", "admin"),
+        "remediated",
     ),
     Verb(
         "revoke",
@@ -120,7 +93,7 @@ VERBS = [
         "Ends it now; what it waived counts again at once.",
         ReasonForm,
         lifecycle.revoke,
-        _stands,
+        "revoked",
         danger=True,
     ),
 ]
@@ -128,4 +101,5 @@ VERBS = [
 
 def shown_to(exception: SecurityException, request: HttpRequest) -> list[Verb]:
     """The buttons for this exception and this person."""
-    return [verb for verb in VERBS if verb.shown(exception, person(request))]
+    allowed = rules.moves(exception, person(request), timezone.now())
+    return [verb for verb in VERBS if verb.transition in allowed]

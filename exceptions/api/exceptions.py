@@ -21,7 +21,7 @@ from evidence.api.receipts import answer
 from evidence.ledger import Placed
 from evidence.models import Pipeline, User
 from evidence.people import Principal, find_system, find_user, visible_systems
-from exceptions import lifecycle
+from exceptions import lifecycle, metrics, rules
 from exceptions.api import schemas
 from exceptions.api.output import exception_out, exceptions_out
 from exceptions.dates import parse_expiry, parse_start
@@ -77,11 +77,20 @@ class Exceptions(ReadersAndPeople):
             OpenApiParameter("owner", str, description="A mail address"),
             OpenApiParameter("due_within", int, description="Days; overdue ones are among them"),
             OpenApiParameter("as_of", str, description="A date (its end) or a time with offset"),
+            OpenApiParameter(
+                "open_on", str, description="A date: open when that day ended (UTC), expired ones included"
+            ),
+            OpenApiParameter(
+                "open_between", str, description="Two dates, 2024-01-01/2024-03-31: open at any time then"
+            ),
         ],
         responses=schemas.ExceptionOut(many=True),
     )
     def get(self, request: Request) -> Response:
-        """Exceptions, newest first. With `as_of`, state and dates are those of the records received by then."""
+        """Exceptions, newest first. With `as_of` or `open_on`, state and dates are as the records said then.
+
+        `open_between` has exceptions that were open at any time from the first day to the last, as they are now.
+        """
         now, as_of = timezone.now(), _as_of(request)
         found = _filtered(seen_by(request), request, now, as_of).prefetch_related("approvals", "renewals")
         if as_of:
@@ -106,14 +115,21 @@ class Exceptions(ReadersAndPeople):
         placed = lifecycle.request_exception(
             actor=actor_of(request), application=application, idempotency=idempotency_of(request)
         )
-        return _written(placed)
+        return _written(placed, request)
+
+
+class ExceptionMetrics(ReadersAndPeople):
+    @extend_schema(operation_id="exceptions_metrics", responses=schemas.ExceptionMetricsOut)
+    def get(self, request: Request) -> Response:
+        """The register in figures, as it is now, of what the caller sees."""
+        return Response(metrics.metrics(seen_by(request), now=timezone.now()))
 
 
 class ExceptionDetail(ReadersAndPeople):
     @extend_schema(operation_id="exceptions_retrieve", responses=schemas.ExceptionDetailOut)
     def get(self, request: Request, number: str) -> Response:
-        """One exception with its approvals, renewals and timeline."""
-        return Response(exception_out(_find(request, number), now=timezone.now()))
+        """One exception with its approvals, renewals and timeline, and the moves that the caller may make now."""
+        return Response(_detail(_find(request, number), request))
 
 
 class ExceptionTransitions(ReadersAndPeople):
@@ -148,7 +164,7 @@ class ExceptionTransitions(ReadersAndPeople):
             "reason": given["reason"],
             "idempotency": idempotency_of(request),
         }
-        return _written(self._move(given, common))
+        return _written(self._move(given, common), request)
 
     def _move(self, given: dict[str, Any], common: dict[str, Any]) -> Placed:
         if given["to"] == "renewal_requested":
@@ -177,18 +193,43 @@ def _find(request: Request, number: str) -> SecurityException:
     return found
 
 
-def _written(placed: Placed) -> Response:
+def _written(placed: Placed, request: Request) -> Response:
     found = SecurityException.objects.prefetch_related("approvals", "renewals").get(pk=placed.body["exception"])
-    return answer(placed, exception=exception_out(found, now=timezone.now()))
+    return answer(placed, exception=_detail(found, request))
+
+
+def _detail(found: SecurityException, request: Request) -> dict[str, Any]:
+    now = timezone.now()
+    moves = rules.moves(found, request.user, now) if isinstance(request.user, User) else []
+    return exception_out(found, now=now) | {"moves": moves}
 
 
 def _as_of(request: Request) -> datetime | None:
-    text = request.query_params.get("as_of")
-    return parse_expiry(text, "as_of") if text is not None else None
+    asked = [name for name in ("as_of", "open_on") if name in request.query_params]
+    if len(asked) > 1:
+        raise InvalidError("Ask with as_of or with open_on.", code="filter_invalid", where="open_on")
+    return parse_expiry(request.query_params[asked[0]], asked[0]) if asked else None
+
+
+def _between(text: str) -> tuple[datetime, datetime]:
+    """The moments that bound two days and what lies between them."""
+    first, slash, last = text.partition("/")
+    start, end = parse_start(first, "open_between"), parse_expiry(last, "open_between") if slash else None
+    if end is None or start >= end:
+        raise InvalidError(
+            "open_between is two dates, the earlier one first: 2024-01-01/2024-03-31.",
+            code="filter_invalid",
+            where="open_between",
+        )
+    return start, end
 
 
 def _filtered(found: ExceptionQuerySet, request: Request, now: datetime, as_of: datetime | None) -> ExceptionQuerySet:
     asked = request.query_params
+    if "open_on" in asked and as_of is not None:
+        found = found.open_at(as_of)
+    if (between := asked.get("open_between")) is not None:
+        found = found.open_during(*_between(between))
     if (state := asked.get("state")) is not None:
         found = found.was_in_state(state, as_of) if as_of else found.in_state(state, now)
     if (severity := asked.get("severity")) is not None:

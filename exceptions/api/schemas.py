@@ -67,6 +67,45 @@ class ExceptionOut(serializers.Serializer[Any]):
 
 class ExceptionDetailOut(ExceptionOut):
     transitions = ChangeOut(many=True)
+    moves = serializers.ListField(child=serializers.CharField(), help_text="Transitions that the caller may make now")
+
+
+class AwaitingOut(serializers.Serializer[Any]):
+    requests = serializers.IntegerField()
+    renewals = serializers.IntegerField()
+    oldest_since = serializers.DateTimeField(allow_null=True)
+    oldest_days = serializers.FloatField(allow_null=True)
+
+
+class OpenBySystemOut(serializers.Serializer[Any]):
+    system = serializers.CharField()
+    open = serializers.IntegerField()
+
+
+class OpenByOwnerOut(serializers.Serializer[Any]):
+    owner = PersonOut()
+    open = serializers.IntegerField()
+
+
+class OpenByAgeOut(serializers.Serializer[Any]):
+    up_to_days = serializers.IntegerField(allow_null=True)
+    open = serializers.IntegerField()
+
+
+class ExceptionMetricsOut(serializers.Serializer[Any]):
+    open = serializers.IntegerField()
+    active = serializers.IntegerField()
+    overdue = serializers.IntegerField()
+    expiring_in_days = serializers.DictField(child=serializers.IntegerField())
+    expired_without_decision = serializers.IntegerField()
+    renewed_more_than_once = serializers.IntegerField()
+    awaiting_decision = AwaitingOut()
+    average_days_to_decision = serializers.FloatField(allow_null=True)
+    self_approval_attempts = serializers.IntegerField()
+    by_severity = serializers.DictField(child=serializers.IntegerField())
+    by_system = OpenBySystemOut(many=True)
+    by_owner = OpenByOwnerOut(many=True)
+    by_age = OpenByAgeOut(many=True)
 
 
 class RiskOut(serializers.Serializer[Any]):

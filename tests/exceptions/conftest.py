@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from evidence.api.actors import actor_for
 from evidence.ledger import Actor
 from evidence.ledger.check import check
 from evidence.models import User
+from evidence.people import issue_token
 from exceptions import lifecycle
 from exceptions.models import SecurityException
 from tests.cast import Cast, assemble
+from tests.evidence.conftest import Api
 
 Request = Callable[..., SecurityException]
 
@@ -64,3 +67,11 @@ def approved(cast: Cast, request_one: Request) -> Request:
         return found
 
     return approve
+
+
+@pytest.fixture
+def as_person(cast: Cast) -> Callable[[User], Api]:
+    def api(user: User) -> Api:
+        return Api(issue_token(user, actor=actor_for(cast.root), label="test").text)
+
+    return api

@@ -7,10 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from evidence.api.actors import actor_for
 from evidence.ledger import reader
 from evidence.models import User
-from evidence.people import issue_token
 from exceptions.models import SecurityException
 from tests.cast import Cast
 from tests.evidence.conftest import Api
@@ -25,14 +23,6 @@ ASKED = {
     "compensating_controls": [{"title": "Traffic is mirrored and inspected", "evidence": "https://wiki.example/tls"}],
     "owner": "lea@example.com",
 }
-
-
-@pytest.fixture
-def as_person(cast: Cast) -> Callable[[User], Api]:
-    def api(user: User) -> Api:
-        return Api(issue_token(user, actor=actor_for(cast.root), label="test").text)
-
-    return api
 
 
 @pytest.fixture

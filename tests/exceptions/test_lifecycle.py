@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from config.errors import ProoftrailError
 from evidence.ledger import Actor, Idempotency, Placed, reader
 from evidence.models import Payload, Record, User
 from evidence.models.people import SERVICE
@@ -17,25 +16,7 @@ from exceptions.models import Renewal, SecurityException
 from exceptions.waivers import waivers
 from tests.cast import Cast
 from tests.exceptions.conftest import Request, actor, in_days
-
-
-def refused(code: str) -> "_Refused":
-    """A ProoftrailError with this code, and nothing written."""
-    return _Refused(code)
-
-
-class _Refused:
-    def __init__(self, code: str) -> None:
-        self.code = code
-
-    def __enter__(self) -> None:
-        self.size = reader.size()
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        assert isinstance(error, ProoftrailError), f"expected {self.code}, got {error!r}"
-        assert error.code == self.code
-        assert reader.size() == self.size
-        return True
+from tests.exceptions.refusing import refused
 
 
 def now() -> datetime:
