@@ -118,6 +118,7 @@ def runtime_role_is_narrow(
             partitions = [name for (name,) in cursor.fetchall()]
         present = guards.standing_triggers(connections["default"])
         changed = guards.changed_functions(connections["default"])
+        unbound = guards.missing_constraints(connections["default"])
     except DatabaseError as error:
         return [
             Error(
@@ -128,10 +129,10 @@ def runtime_role_is_narrow(
         ]
     wanted = TRIGGERS | dict.fromkeys(partitions, TRIGGERS["evidence_entry"])
     missing = sorted((table, name) for table, names in wanted.items() for name in names if (table, name) not in present)
-    return _findings(owned, missing, changed)
+    return _findings(owned, missing, changed, unbound)
 
 
-def _findings(owned: int, missing: list[tuple[str, str]], changed: list[str]) -> list[CheckMessage]:
+def _findings(owned: int, missing: list[tuple[str, str]], changed: list[str], unbound: list[str]) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if owned:
         found.append(
@@ -157,6 +158,15 @@ def _findings(owned: int, missing: list[tuple[str, str]], changed: list[str]) ->
                 hint="Run manage.py migrate. If that was done: find out who replaced it, make it again as its "
                 "migration does (CREATE OR REPLACE FUNCTION) and run manage.py check_ledger.",
                 id="evidence.E006",
+            )
+        )
+    for name in unbound:
+        found.append(
+            Error(
+                f"Constraint {name} is missing or not enforced: the database would take what it must refuse.",
+                hint="Run manage.py migrate. If that was done: find out who dropped it, add it again as its migration "
+                "does and run manage.py check_ledger.",
+                id="evidence.E010",
             )
         )
     return found

@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.apps import apps
 from django.db import migrations
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
+from django.db.models import CheckConstraint
 
 _FUNCTION = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?FUNCTION\s+public\.(\w+)\s*\((.*?)\bAS\s+\$(\w*)\$(.*?)\$\3\$", re.DOTALL
 )
 _DROPPED = re.compile(r"^DROP\s+FUNCTION\s+public\.(\w+)", re.MULTILINE)
 _SEARCH_PATH = re.compile(r"SET\s+search_path\s*=\s*([\w, ]+?)\s*(?:SET\s.*)?$", re.MULTILINE)
+_CONSTRAINT = re.compile(r"\bCONSTRAINT\s+(\w+)\s+CHECK\b")
 _TRIGGER = re.compile(
     r"TRIGGER\s+(\w+)\s+(BEFORE|AFTER|INSTEAD OF)\s+(.+?)\s+ON\s.+?FOR\s+EACH\s+(ROW|STATEMENT)\s+(.*?)"
     r"EXECUTE\s+FUNCTION\s+(?:public\.)?(\w+)",
@@ -76,6 +79,14 @@ def _triggers(text: str) -> Iterator[tuple[str, Trigger]]:
         yield name, Trigger(when, frozenset() if "%s" in events else listed, level, condition.strip(), function)
 
 
+@functools.cache
+def constraints() -> frozenset[str]:
+    """Names of what rows must be: those of the migrations' SQL, and those of the models."""
+    models = apps.get_app_config("evidence").get_models()
+    ours = (each.name for model in models for each in model._meta.constraints if isinstance(each, CheckConstraint))
+    return frozenset({name for text in _sql() for name in _CONSTRAINT.findall(text)} | set(ours))
+
+
 def _sql() -> list[str]:
     nodes = MigrationLoader(None).disk_migrations
     found = []
@@ -101,6 +112,17 @@ def changed_functions(connection: BaseDatabaseWrapper) -> list[str]:
         )
         present = {(name, Function(body, definer, path)) for name, body, definer, path in cursor.fetchall()}
     return sorted(name for name, function in functions().items() if (name, function) not in present)
+
+
+def missing_constraints(connection: BaseDatabaseWrapper) -> list[str]:
+    """Names of constraints that no table has, or that are not enforced on every row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+            " GROUP BY conname HAVING bool_and(convalidated AND conenforced)"
+        )
+        present = {name for (name,) in cursor.fetchall()}
+    return sorted(constraints() - present)
 
 
 def standing_triggers(connection: BaseDatabaseWrapper) -> set[tuple[str, str]]:

@@ -215,10 +215,10 @@ def ensure_database(server: Postgres, name: str, *, template: str | None = None)
     with server.connect() as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return
-        database, copied = sql.Identifier(name), sql.Identifier(template or "template1")
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(database, sql.Identifier(OWNER), copied)
-        )
+        database, owner = sql.Identifier(name), sql.Identifier(OWNER)
+        # Copying files takes half as long as copying pages through the log, and dropping the copy too.
+        copied = sql.SQL("TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template or "template1"))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {} {}").format(database, owner, copied))
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
         # TEMPORARY: check_ledger replays the ledger into temporary tables. Guards ignore these (pg_temp comes last).
         connection.execute(

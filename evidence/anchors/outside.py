@@ -19,10 +19,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from evidence import keys, retention, storage
-from evidence.models import SigningKey
-from evidence.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from evidence.tlog.checkpoint import Checkpoint, open_checkpoint
 from evidence.tlog.errors import MalformedError, TlogError
-from evidence.tlog.note import Verifier, parse_note
+from evidence.tlog.note import Verifier
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,19 +56,17 @@ class Published:
         return self.checkpoint.size
 
 
-def log_keys(size: int) -> Sequence[Verifier]:
-    """Keys whose signature counts on a checkpoint of that size: published ones in their ranges, and those of the key
-    file that this database does not know (it may be an older copy)."""
-    rows = list(SigningKey.objects.filter(purpose=keys.LOG).values_list("key_id", "from_size", "to_size"))
-    counting = [key for key, start, end in rows if start <= size and (end is None or size <= end)]
-    unknown = set(keys.private_keys(keys.LOG)) - {key for key, _, _ in rows}
-    return [Verifier.parse(key) for key in (*counting, *sorted(unknown))]
+def log_keys() -> Sequence[Verifier]:
+    """Keys whose signature counts: published ones for their sizes, and those of the key file that this database does
+    not know (it may be an older copy)."""
+    published = keys.log_keys()
+    unknown = set(keys.private_keys(keys.LOG)) - {key.vkey for key in published}
+    return [*published, *map(Verifier.parse, sorted(unknown))]
 
 
-def open_anchor(note: str, trusted: Callable[[int], Sequence[Verifier]] = log_keys) -> Checkpoint:
+def open_anchor(note: str, trusted: Sequence[Verifier] | None = None) -> Checkpoint:
     """The checkpoint of a note that a log key of that size signed. Raises TlogError."""
-    claimed = parse_checkpoint(parse_note(note).text)
-    return open_checkpoint(note, trusted(claimed.size))
+    return open_checkpoint(note, log_keys() if trusted is None else trusted)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,23 @@ def test_it_names_a_function_that_was_replaced(ledger: Clone, superuser: Superus
     assert said.startswith("Function evidence_refuse is not the one")
 
 
+UNBOUND = {
+    "head_root_size": "ALTER TABLE evidence_head DROP CONSTRAINT head_root_size",
+    "entry_leaf_hash": "ALTER TABLE evidence_entry DROP CONSTRAINT entry_leaf_hash",
+    "tile_is_full": """ALTER TABLE evidence_tile DROP CONSTRAINT tile_is_full;
+        ALTER TABLE evidence_tile ADD CONSTRAINT tile_is_full CHECK (length(hashes) = 8192) NOT VALID""",
+    "pipelinekey_ends_whole": "ALTER TABLE evidence_pipelinekey DROP CONSTRAINT pipelinekey_ends_whole",
+}
+
+
+@pytest.mark.parametrize("name", UNBOUND)
+def test_it_names_a_constraint_that_binds_nothing(ledger: Clone, superuser: Superuser, name: str) -> None:
+    superuser.execute(UNBOUND[name])
+    ((id_, said),) = _found()
+    assert id_ == "evidence.E010"
+    assert said.startswith(f"Constraint {name} is missing or not enforced")
+
+
 @pytest.mark.parametrize("role", ["owner", "superuser"])
 def test_it_does_not_start_as_a_role_that_owns_the_tables(ledger: Clone, role: str) -> None:
     """A real process: what loads the web application ends with what is wrong and the cure."""

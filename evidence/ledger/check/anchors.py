@@ -33,11 +33,10 @@ READERS = 8
 #: Tiles compared with one query.
 TILES = 256
 
-LogKeys = Callable[[int], Sequence[Verifier]]
 RootAt = Callable[[int], bytes]
 
 
-def check_anchors(deviates: Deviates, *, log_keys: LogKeys, root_at: RootAt, size: int) -> None:
+def check_anchors(deviates: Deviates, *, log_keys: Sequence[Verifier], root_at: RootAt, size: int) -> None:
     """Compare the outside copies with a ledger of which `size` entries are recomputed.
 
     To be called outside a transaction that pins a snapshot: anchors of entries that came since are passed over.
@@ -60,7 +59,7 @@ def check_anchors(deviates: Deviates, *, log_keys: LogKeys, root_at: RootAt, siz
 
 
 class _Anchors:
-    def __init__(self, deviates: Deviates, log_keys: LogKeys, root_at: RootAt, size: int) -> None:
+    def __init__(self, deviates: Deviates, log_keys: Sequence[Verifier], root_at: RootAt, size: int) -> None:
         self._deviates = deviates
         self._log_keys = log_keys
         self._root_at = root_at

@@ -117,7 +117,7 @@ class Check:
 
     def _check_anchors(self) -> None:
         try:
-            check_anchors(self._deviates, log_keys=Signers().log_keys, root_at=_root_at, size=self.tree.size)
+            check_anchors(self._deviates, log_keys=Signers().log, root_at=_root_at, size=self.tree.size)
         except UnavailableError as error:
             self.unchecked.append(f"anchors: {error.detail}")
 

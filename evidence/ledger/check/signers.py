@@ -7,7 +7,6 @@ for them.
 """
 
 import functools
-from collections.abc import Sequence
 
 from config.errors import UnavailableError
 from evidence import keys
@@ -26,7 +25,7 @@ class Signers:
     """The keys as table and files have them now. Raises UnavailableError where none in force is here."""
 
     def __init__(self) -> None:
-        self._log = [
+        self.log = [
             LogKey(known.name, known.public_key, row.from_size, row.to_size)
             for row in _believed(keys.LOG)
             for known in [Verifier.parse(row.key_id)]
@@ -36,15 +35,11 @@ class Signers:
             for row in _believed(keys.RECORD)
         ]
 
-    def log_keys(self, size: int) -> Sequence[Verifier]:
-        """The keys that sign the checkpoint of that size."""
-        return [key for key in self._log if key.counts_at(size)]
-
     def open(self, note: str, size: int) -> Checkpoint:
         """The checkpoint that a note of the log carries. Raises TlogError unless each key of that size signed it."""
-        checkpoint = open_checkpoint(note, self._log)
+        checkpoint = open_checkpoint(note, self.log)
         named = {(line.name, line.key_id) for line in parse_note(note).signatures}
-        for key in self._log:
+        for key in self.log:
             if key.counts_at(size) and (key.name, key.key_id) not in named:
                 raise SignatureError(f"the key {key.name} ({key.key_id}), in force at this size, did not sign it")
         return checkpoint

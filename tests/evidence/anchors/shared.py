@@ -36,7 +36,7 @@ def found() -> list[str]:
     lines: list[str] = []
     check_anchors(
         lambda what, where, detail: lines.append(f"{what}: {where}: {detail}"),
-        log_keys=outside.log_keys,
+        log_keys=outside.log_keys(),
         root_at=lambda size: tree_root(reader.leaf_hashes(0, size)),
         size=reader.size(),
     )
