@@ -21,7 +21,7 @@ import httpx
 
 from config.stack.progress import say
 from tests.bench import pacing
-from tests.bench.load import LoadError
+from tests.bench.load import LoadError, percentile
 from tests.bench.single import Writer, next_number, receipt_check, signed_request
 from tests.bench.stage import UNLIMITED, Pipeline, Server, Stage
 from tests.bench.table import Row
@@ -170,7 +170,7 @@ def _row(
             "429": limited,
             **({"p95 of a 429": median(run.refusal_ms(95) for run in load.runs)} if limited else {}),
             **({"p50 ratio": p50_ratio} if p50_ratio is not None else {}),
-            "sent late, p95 ms": median(pacing.percentile(run.late, 95) / 1e6 for run in load.runs),
+            "sent late, p95 ms": median(percentile(run.late, 95) / 1e6 for run in load.runs),
             "receipts verified": sum(len(run.samples) for run in load.runs),
             "p95 of each run": [round(run.percentile_ms(95, since=_WARM_UP), 2) for run in load.runs],
         },
