@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import accumulate, count, takewhile
 
 from tests.bench.load import Connection, LoadError, header, percentile, undisturbed
 
@@ -26,15 +26,8 @@ _ACKNOWLEDGED, _REFUSED = (200, 201), (429, 503)
 def arrivals(rate: float, seconds: float, *, seed: int) -> list[int]:
     """Nanoseconds from the start at which requests are due: `rate` a second, the same ones for the same seed."""
     draw = random.Random(seed)  # noqa: S311 -- no secret, a schedule that can be repeated
-
-    def moments() -> "list[float]":
-        at, found = 0.0, []
-        while at < seconds:
-            at += draw.expovariate(rate)
-            found.append(at)
-        return found
-
-    return [int(at * _SECOND) for at in takewhile(lambda at: at < seconds, moments())]
+    moments = accumulate(draw.expovariate(rate) for _ in count())
+    return [int(at * _SECOND) for at in takewhile(lambda at: at < seconds, moments)]
 
 
 @dataclass
