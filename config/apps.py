@@ -8,6 +8,7 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         """Make the Celery application current, so that ``.delay`` in a web process reaches the broker."""
         from config import celery  # noqa: F401  (importing makes it current)
+        from config.metrics import checks  # noqa: F401  (importing registers them)
 
 
 class AdminConfig(DjangoAdminConfig):

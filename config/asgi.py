@@ -4,9 +4,12 @@ import gc
 
 from config.wsgi import application as django  # first: it loads the applications
 
-from config.direct import DirectWrites  # isort: skip
+from django.conf import settings  # isort: skip
 
-application = DirectWrites(django)
+from config.direct import DirectWrites  # isort: skip
+from config.metrics.measured import Measured  # isort: skip
+
+application = Measured(DirectWrites(django), settings.METRICS_DIR)
 
 # What is loaded by now stays, and what a record is made of holds no cycles: looking for them after every 700 objects
 # took a tenth of a batch's time (docs/performance.md).

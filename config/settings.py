@@ -261,6 +261,12 @@ if env.str("EMAIL_URL", "").startswith("filemail://") or not env.str("EMAIL_URL"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Prooftrail <prooftrail@localhost>")
 
+# -- metrics (docs/operations.md)
+#: Whoever holds it may read /metrics; without one nobody may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+#: Where the web processes of one server keep their counters.
+METRICS_DIR = Path(env.str("METRICS_DIR", str(DATA_DIR / "metrics")))
+
 # -- worker and beat; intervals are seconds and may be shortened for a demonstration
 CELERY_BROKER_URL = env.str("BROKER_URL", "redis://127.0.0.1:6379/0")
 CELERY_TASK_IGNORE_RESULT = True

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 
 from config import health
 from config.api import problem
+from config.metrics.view import metrics
 from evidence.api.permissions import PipelineOrPeople
 from evidence.pages import home
 
@@ -22,6 +23,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("healthz", health.live),
     path("readyz", health.ready),
+    path("metrics", metrics),
     path("api/v1/", include(api)),
     path("reports/", include("compliance.page_urls")),
     path("admin/", admin.site.urls),

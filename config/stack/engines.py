@@ -71,6 +71,7 @@ def environment_of(state: State, engines: Engines, *, port: int) -> dict[str, st
         "DATA_DIR": str(data_dir),
         "PROOFTRAIL_URL": f"http://127.0.0.1:{port}",
         "SECRET_KEY": state.secrets["django"],
+        "METRICS_TOKEN": state.secrets["metrics"],
         "DATABASE_URL": database.url(postgres.RUNTIME, state.secrets["runtime"], DATABASE),
         "OWNER_DATABASE_URL": database.url(postgres.OWNER, state.secrets["owner"], DATABASE),
         "BROKER_URL": engines.valkey.url(),

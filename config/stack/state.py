@@ -18,7 +18,7 @@ from config.stack.processes import Identity
 _PORTS = ("postgres", "valkey", "s3", "master", "volume", "filer", "admin")
 _STORE_SECRETS = ("s3", "s3_admin", "s3_anchor")
 _SECRETS = (
-    *("owner", "runtime", "valkey", "django"),
+    *("owner", "runtime", "valkey", "django", "metrics"),
     *(f"{name}_{part}" for name in _STORE_SECRETS for part in ("access", "secret")),
 )
 

@@ -2,8 +2,9 @@
 
 A request never waits for Valkey. Each process takes tokens from a principal's bucket in blocks and spends them by
 itself; a thread of its own asks for the next block while the last is being spent. What is spent before an answer has
-come is owed, and paid from the next block: so a principal gets its rate, whatever the number of processes, and more
-than that only for the milliseconds an answer takes. Nobody is refused but on Valkey's word that the bucket is empty.
+come is owed, and paid from the next block: so a principal gets its rate, whatever the number of processes. An answer
+takes a millisecond, and on a machine that has too much to do much longer, just when limits matter: until it comes a
+process lets a principal have no more than what Valkey last said was left, and what has flowed in since.
 
 Without Valkey nobody is refused: evidence is worth more than fairness, and admission (`admission.py`) still bounds
 what a process takes on. The outage is logged once, and counted.
@@ -74,6 +75,11 @@ class Policy:
         return max(1.0, math.floor(self.rate * _BLOCK_SECONDS))
 
     @property
+    def refill(self) -> float:
+        """What is waited for once a bucket is empty: token by token it would be looked at for each refusal."""
+        return max(1.0, self.block / 4)
+
+    @property
     def header(self) -> str:
         """``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers): a full bucket, and how long it takes to fill."""
         return f'"{self.name}";q={math.floor(self.burst)};w={math.ceil(self.burst / self.rate)}'
@@ -95,6 +101,8 @@ class Verdict:
     remaining: int
     #: Seconds until the next token where there is none, else until the bucket is full.
     reset: int
+    #: Until when (monotonic) the same principal is refused.
+    until: float = 0.0
 
     def headers(self) -> dict[str, str]:
         """``RateLimit-Policy`` and ``RateLimit``."""
@@ -111,7 +119,7 @@ class RateLimitedError(UnavailableError):
     code = "rate_limited"
 
     def __init__(self, verdict: Verdict) -> None:
-        policy = verdict.policy
+        policy, self.until = verdict.policy, verdict.until
         super().__init__(
             f"Too many requests: {policy.rate:g} a second are yours, and {policy.burst:g} at once. "
             f"Send it again in {verdict.reset} s, with the same Idempotency-Key.",
@@ -132,12 +140,18 @@ class _Share:
     policy: Policy
     #: Below zero: spent before an answer came, and owed.
     tokens: float = 0.0
-    #: What Valkey had left at its last answer.
+    #: What Valkey had left at its last answer, and when that came (monotonic).
     left: float = 0.0
+    answered: float = 0.0
     #: The bucket is empty until then (monotonic).
     empty_until: float = 0.0
     asked: bool = False
     used: float = 0.0
+
+    def known(self, now: float) -> float:
+        """Tokens that there are, as far as this process knows."""
+        flown_in = self.policy.rate * (now - self.answered)
+        return self.tokens + min(self.policy.burst, self.left + flown_in)
 
 
 @dataclass
@@ -176,24 +190,27 @@ class _Process:
                 share = self._new(key, policy, now)
             if now < self.open_until:
                 return Verdict(True, policy, math.floor(policy.burst), 0)
-            if now < share.empty_until and share.tokens < cost:
-                self.counters.refused += 1
-                return Verdict(False, policy, 0, max(1, math.ceil(share.empty_until - now)))
             if now - share.used > _IDLE:
                 share.tokens = min(share.tokens, 0.0)  # other processes have spent since
+            if now >= share.empty_until and not self.away and (known := share.known(now)) < 1:
+                share.empty_until = now + (policy.refill - known) / policy.rate
+            if now < share.empty_until and share.tokens < cost:
+                self.counters.refused += 1
+                until = share.empty_until
+                return Verdict(False, policy, 0, max(1, math.ceil(until - now)), until)
             share.tokens -= cost
             share.used = now
             if share.tokens < policy.block / 2 and not share.asked and now >= share.empty_until:
                 share.asked = True
                 self.wanted.put(share)
-            remaining = max(0.0, share.left + share.tokens)
+            remaining = max(0.0, share.known(now))
         return Verdict(True, policy, math.floor(remaining), math.ceil((policy.burst - remaining) / policy.rate))
 
     def _new(self, key: str, policy: Policy, now: float) -> _Share:
         if len(self.shares) >= _MOST:
             for idle in sorted(self.shares.values(), key=lambda share: share.used)[: _MOST // 4]:
                 del self.shares[idle.key]
-        share = self.shares[key] = _Share(key, policy, left=policy.burst, used=now)
+        share = self.shares[key] = _Share(key, policy, left=policy.burst, answered=now, used=now)
         return share
 
     def _run(self) -> None:
@@ -215,9 +232,9 @@ class _Process:
             self.counters.asked += 1
             share.asked = False
             share.tokens += owed + given
-            share.left = max(0.0, left)
+            share.left, share.answered = max(0.0, left), time.monotonic()
             if given < 1 and share.tokens < 1:
-                share.empty_until = time.monotonic() + max(0.001, (1 - left) / policy.rate)
+                share.empty_until = share.answered + max(0.001, (policy.refill - left) / policy.rate)
         if self.away:
             self.away = False
             logger.info("rate limits: Valkey answers again")

@@ -8,19 +8,21 @@ from collections.abc import Iterator, Sequence
 
 from config.stack.errors import StackError
 from config.stack.progress import say
-from tests.bench import batch, checking, compression, proofs, search, single
+from tests.bench import batch, checking, compression, overload, proofs, search, single
 from tests.bench.ledgers import ledgers
 from tests.bench.load import LoadError
 from tests.bench.stage import Stage
 from tests.bench.table import Row, printed, write_json
 
-PARTS = ("single", "batch", "proofs", "checking", "compression", "search")
+PARTS = ("single", "overload", "batch", "proofs", "checking", "compression", "search")
 
 
 def measure(stage: Stage, wanted: Sequence[str]) -> Iterator[list[Row]]:
     """The rows of each wanted part. Large ledgers are made once, for the parts that need them."""
     if "single" in wanted:
         yield single.measure(stage)
+    if "overload" in wanted:
+        yield overload.measure(stage)
     if "batch" in wanted:
         yield batch.measure(stage)
     if "compression" in wanted:

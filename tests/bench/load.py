@@ -78,12 +78,12 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int, seconds: fl
 
     A POST is acknowledged by 201, a GET by 200. Raises LoadError on any other answer but 503.
     """
-    with _undisturbed():
+    with undisturbed():
         return _Run(port, requests, connections, seconds, sample_every).finish()
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """The garbage collector would walk over all requests again and again."""
     gc.collect()
     gc.disable()
@@ -93,7 +93,7 @@ def _undisturbed() -> Iterator[None]:
         gc.enable()
 
 
-class _Connection:
+class Connection:
     """One connection with at most one write under way."""
 
     def __init__(self, port: int) -> None:
@@ -152,9 +152,9 @@ class _Run:
         self.sample_every = sample_every
         self.result = Result(connections)
         self.selector = selectors.DefaultSelector()
-        self.open = [_Connection(port) for _ in range(connections)]
+        self.open = [Connection(port) for _ in range(connections)]
         #: Refused writes: when they may be sent again, and on which connection.
-        self.later: list[tuple[int, int, _Connection]] = []
+        self.later: list[tuple[int, int, Connection]] = []
         self.under_way = 0
         self.seconds = seconds
 
@@ -185,7 +185,7 @@ class _Run:
         for key, _ in ready:
             self._read(key.data)
 
-    def _next(self, connection: _Connection) -> None:
+    def _next(self, connection: Connection) -> None:
         """Start the next write on a connection, unless time is up or nothing is left."""
         now = time.perf_counter_ns()
         if not self.waiting or now >= self.end:
@@ -194,13 +194,13 @@ class _Run:
         self.under_way += 1
         self._send(connection)
 
-    def _send(self, connection: _Connection) -> None:
+    def _send(self, connection: Connection) -> None:
         try:
             connection.socket.sendall(self.requests[connection.number])
         except ConnectionError:
             self._again(connection)
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         try:
             answer = connection.receive()
         except ConnectionError:
@@ -209,7 +209,7 @@ class _Run:
         if answer is not None:
             self._answered(connection, *answer)
 
-    def _again(self, connection: _Connection) -> None:
+    def _again(self, connection: Connection) -> None:
         """The server closed the connection: the same write with the same key on a new one."""
         self.result.lost += 1
         if self.result.lost > 1000:
@@ -219,7 +219,7 @@ class _Run:
         self.selector.register(connection.socket, selectors.EVENT_READ, connection)
         self._send(connection)
 
-    def _answered(self, connection: _Connection, status: int, head: bytes, body: bytes) -> None:
+    def _answered(self, connection: Connection, status: int, head: bytes, body: bytes) -> None:
         now = time.perf_counter_ns()
         if status == _BUSY:
             self.result.refused += 1

@@ -115,12 +115,17 @@ class Stage:
 
     @contextmanager
     def serving(
-        self, env: Mapping[str, str], *, name: str, served: Sequence[str] = services.SERVED
+        self,
+        env: Mapping[str, str],
+        *,
+        name: str,
+        served: Sequence[str] = services.SERVED,
+        limits: Mapping[str, str] = UNLIMITED,
     ) -> Iterator[Server]:
         """A web server of its own, started as the product's; ended with the block."""
         (port,) = ports.choose(1)
         logs = self.data_dir / "logs" / f"bench-{name}"
-        child = services.start_web({**env, **UNLIMITED}, port=port, logs=logs, served=served)
+        child = services.start_web({**env, **limits}, port=port, logs=logs, served=served)
         try:
             services.wait_for_web(child, port=port)
             yield Server(port, env, child)

@@ -15,7 +15,7 @@ from config.stack.processes import kill_group
 from evidence.kinds import load as load_kinds
 from evidence.tlog.merkle import leaf_hash, tree_root
 from evidence.tlog.tiles import encode_bundle
-from tests.bench import batch, bodies, compression, load, workers
+from tests.bench import batch, bodies, compression, load, pacing, workers
 from tests.bench.checking import _root
 from tests.bench.memory import Watch, family
 from tests.bench.table import Row, printed, write_json
@@ -41,7 +41,7 @@ class _Script(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(status)
-        if status == 503:
+        if status in (429, 503) and "X-No-Hint" not in self.headers:
             self.send_header("Retry-After", "1")
         answer = f"answer to {body}".encode()
         self.send_header("Content-Length", str(len(answer)))
@@ -121,6 +121,51 @@ def test_it_ends_when_time_is_up():
     with _server() as port:
         result = load.drive(port, _requests(*[[201]] * 5), connections=1, seconds=0.0)
     assert result.latencies == []
+
+
+def test_it_counts_the_wait_for_a_connection_from_the_moment_a_request_was_due():
+    stream = pacing.Stream(_requests(*[[201]] * 12), [0] * 12, connections=1)
+    with _server() as port:
+        pacing.drive_paced(port, [stream], sample_every=4)
+    waits = [took for _, took in stream.seen.admitted]
+    assert len(waits) == 12
+    assert waits == sorted(waits), "each has waited for all before it"
+    assert [number for number, _ in stream.seen.samples] == [0, 4, 8]
+
+
+def test_it_sends_nothing_before_it_is_due_and_keeps_senders_apart():
+    due = [0, 100_000_000, 200_000_000]
+    slow, quick = (pacing.Stream(_requests(*[[201]] * 3), due, connections=n) for n in (1, 2))
+    with _server() as port:
+        pacing.drive_paced(port, [slow, quick])
+    for stream in (slow, quick):
+        assert [at for at, _ in stream.seen.admitted] == due
+        assert min(stream.seen.late) >= 0
+        assert stream.seen.percentile_ms(100, since=0.15) == stream.seen.admitted[2][1] / 1e6
+
+
+def test_it_does_not_send_again_what_was_refused_at_a_pace():
+    stream = pacing.Stream(_requests([429, 201], [201], [503, 201]), [0, 0, 0], connections=3)
+    with _server() as port:
+        pacing.drive_paced(port, [stream])
+        assert set(_Script.seen.values()) == {1}
+    assert stream.seen.statuses == {429: 1, 201: 1, 503: 1}
+    assert (len(stream.seen.admitted), len(stream.seen.refused)) == (1, 2)
+
+
+@pytest.mark.parametrize(("status", "headers"), [(422, {}), (429, {"X-No-Hint": "1"})])
+def test_it_stops_at_an_answer_that_neither_acknowledges_nor_says_when_to_come_again(status, headers):
+    request = load.post("/", b"request", {"X-Script": json.dumps([status]), **headers})
+    with _server() as port, pytest.raises(load.LoadError, match=f"Answered {status}"):
+        pacing.drive_paced(port, [pacing.Stream([request], [0], connections=1)])
+
+
+def test_it_offers_the_load_that_it_was_asked_for():
+    due = pacing.arrivals(1000, 10.0, seed=1)
+    assert due == pacing.arrivals(1000, 10.0, seed=1) != pacing.arrivals(1000, 10.0, seed=2)
+    assert due == sorted(due)
+    assert len(due) == pytest.approx(10_000, rel=0.05)
+    assert max(due) < 10_000_000_000
 
 
 def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):

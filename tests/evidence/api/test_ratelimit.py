@@ -53,6 +53,15 @@ def test_what_was_spent_before_an_answer_is_owed():
     assert time.monotonic() - started > 0.3  # 50 tokens late at 100 a second, less what the polling took
 
 
+def test_a_slow_answer_lets_nobody_have_more_than_the_bucket_held_and_what_flows_in():
+    policy = Policy("writes", rate=50, burst=20)
+    process = ratelimit._Process()  # nobody asks for it: no answer comes at all
+    started = time.monotonic()
+    allowed = spend([process], policy, seconds=0.5)
+    assert 20 <= allowed <= 20 + 50 * (time.monotonic() - started)
+    assert process.counters.refused > allowed
+
+
 def test_it_answers_429_with_what_the_drafts_name(api, release):
     assert wait_until(lambda: api.get("releases").status_code == 429, timeout=5, pause=0)
     refused = api.get("releases")
@@ -81,7 +90,7 @@ def test_it_limits_who_has_no_identity_by_address(api, settings):
 def test_nobody_is_limited_while_valkey_is_away(settings, caplog, monkeypatch, tmp_path):
     own = Valkey(tmp_path / "valkey", choose(1)[0], "only-for-this-test", tmp_path / "valkey.log", durable=False)
     settings.CELERY_BROKER_URL = own.url()
-    settings.RATE_LIMITS = {"writes": (1, 1)}
+    settings.RATE_LIMITS = {"writes": (1, 600)}  # more at once than this asks for before the outage shows
     monkeypatch.setattr(ratelimit, "_PAUSE", 0.05)
     with caplog.at_level(logging.INFO, logger="evidence.api.ratelimit"):
         end = time.monotonic() + 0.5

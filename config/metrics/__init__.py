@@ -1,0 +1,1 @@
+"""Prometheus metrics of the service (`docs/operations.md`, Metrics)."""

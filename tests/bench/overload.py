@@ -1,0 +1,177 @@
+"""Overload: what becomes of those who are admitted when three times the rated load is offered (R4.2).
+
+1. The capacity: signed records by 64 connections that wait for each answer, without limits.
+2. The rated load is 60 % of it; the token bucket of writes (`RATE_LIMIT_WRITES`) is set to just that.
+3. One pipeline offers the rated load, then three times as much, in turn; both from the clock (`pacing.py`), so that
+   two thirds of the latter are to be refused at once.
+4. Two pipelines, each with a bucket of half the rated load: one keeps to it, while the other first does too and then
+   floods, so that together they offer three times the rated load. Shown is the one that keeps to it.
+
+Latencies are those of acknowledged writes from the moment each was due, without the first second of a run, in which
+what had been saved up in the bucket is spent; the median of the runs. After the runs the ledger must have grown by
+exactly the acknowledged writes: what was refused is not in it, what was admitted is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median, median_low
+
+import httpx
+
+from config.stack.progress import say
+from tests.bench import pacing
+from tests.bench.load import LoadError, percentile
+from tests.bench.single import Writer, next_number, receipt_check, signed_request
+from tests.bench.stage import UNLIMITED, Pipeline, Server, Stage
+from tests.bench.table import Row
+
+PART = "overload"
+CONNECTIONS = 64
+RATED, TIMES = 0.6, 3
+WANTED = 1.2
+#: Of a second: how much of its rate a bucket holds. Enough for what random arrivals bring together.
+_BURST = 0.5
+#: Of each run: the bucket is emptied, and does not count.
+_WARM_UP = 1.0
+_SAMPLE_EVERY = 100
+
+
+@dataclass
+class Load:
+    """One way of offering load, and what its runs showed of the pipeline that is looked at."""
+
+    name: str
+    at: str
+    #: Requests a second: of the pipeline that is looked at, then of the other one.
+    rates: Sequence[float]
+    runs: list[pacing.Seen] = field(default_factory=list)
+
+    def percentile_ms(self, percent: float) -> float:
+        return median(run.percentile_ms(percent, since=_WARM_UP) for run in self.runs)
+
+    def count(self, *statuses: int) -> int:
+        return sum(run.statuses[status] for run in self.runs for status in statuses)
+
+
+def measure(stage: Stage) -> list[Row]:
+    with stage.serving(stage.env, name="capacity") as server:
+        pipelines = [stage.new_pipeline(server), stage.new_pipeline(server)]
+        most = capacity(stage, server, pipelines[0])
+    rated, seconds = RATED * most, 3.0 if stage.quick else 6.0
+    rows = [Row(part=PART, name="capacity", at=f"{CONNECTIONS} connections", rate=most, unit="/s")]
+    one = [Load("one pipeline", f"{times} × rated", [times * rated]) for times in (1, TIMES)]
+    two = [
+        Load("beside one that keeps to it", "1 × rated", [rated / 2, rated / 2]),
+        Load("beside one that floods", f"{TIMES} × rated", [rated / 2, (TIMES - 0.5) * rated]),
+    ]
+    for loads, bucket in ((one, rated), (two, rated / 2)):
+        with serving_limited(stage, bucket) as server:
+            alternate(stage, server, pipelines, loads, seconds)
+        rows += compared(loads, seconds)
+    return rows
+
+
+def capacity(stage: Stage, server: Server, pipeline: Pipeline) -> float:
+    """Acknowledged writes a second when nobody is refused."""
+    writer = Writer("capacity", server.port, lambda number: signed_request(number, pipeline))
+    rounds, seconds = (1, 2.0) if stage.quick else (3, 4.0)
+    say(f"  capacity: {rounds} runs of {seconds:g} s")
+    writer.run(CONNECTIONS, 1.0)
+    return median_low(writer.run(CONNECTIONS, seconds).rate for _ in range(rounds))
+
+
+@contextmanager
+def serving_limited(stage: Stage, rate: float) -> Iterator[Server]:
+    limits = {**UNLIMITED, "RATE_LIMIT_WRITES": f"{rate:.0f},{_BURST * rate:.0f}"}
+    with stage.serving(stage.env, name="limited", limits=limits) as server:
+        yield server
+
+
+def alternate(stage: Stage, server: Server, pipelines: list[Pipeline], loads: list[Load], seconds: float) -> None:
+    """The loads in turn, so that noise of the machine falls on all. Raises LoadError where the ledger holds other
+    records than were acknowledged."""
+    check = receipt_check(stage.log_keys(server, pipelines[0]))
+    rounds = 1 if stage.quick else 5
+    say(f"  {loads[0].name}, {loads[1].name}: {rounds} rounds of {seconds:g} s for each")
+    _run(server, pipelines, loads[0].rates, 1.0)  # connections, statements, caches
+    size, acknowledged = _size(server, pipelines[0]), 0
+    for _ in range(rounds):
+        for load in loads:
+            streams = _run(server, pipelines, load.rates, seconds)
+            acknowledged += sum(len(stream.seen.admitted) for stream in streams)
+            load.runs.append(streams[0].seen)
+            for number, answer in streams[0].seen.samples:
+                check(streams[0].requests[number], answer)
+    grown = _size(server, pipelines[0]) - size
+    if grown != acknowledged:
+        raise LoadError(f"{acknowledged} writes were acknowledged, and the ledger grew by {grown}.")
+
+
+def _run(server: Server, pipelines: list[Pipeline], rates: Sequence[float], seconds: float) -> list[pacing.Stream]:
+    streams = [
+        pacing.stream(_requests_of(pipeline), rate, seconds, connections=CONNECTIONS, seed=seed)
+        for seed, (pipeline, rate) in enumerate(zip(pipelines, rates, strict=False))
+    ]
+    pacing.drive_paced(server.port, streams, sample_every=_SAMPLE_EVERY)
+    return streams
+
+
+def _requests_of(pipeline: Pipeline) -> Callable[[int], bytes]:
+    return lambda _: signed_request(next_number(), pipeline)
+
+
+def _size(server: Server, pipeline: Pipeline) -> int:
+    """The ledger's size: the second line of its newest checkpoint."""
+    headers = {"Authorization": f"Bearer {pipeline.token}"}
+    answer = httpx.get(f"{server.url}/api/v1/log/checkpoint", headers=headers, timeout=30)
+    answer.raise_for_status()
+    return int(answer.text.splitlines()[1])
+
+
+def compared(loads: Sequence[Load], seconds: float) -> list[Row]:
+    """The load that is to be borne beside the rated one."""
+    rated, over = loads
+    ratios = {percent: over.percentile_ms(percent) / rated.percentile_ms(percent) for percent in (50, 95)}
+    met = max(ratios.values()) < WANTED
+    return [
+        _row(rated, seconds),
+        _row(over, seconds, ratio=ratios[95], p50_ratio=ratios[50], wanted=f"p50, p95 < {WANTED} × rated", met=met),
+    ]
+
+
+def _row(
+    load: Load,
+    seconds: float,
+    *,
+    ratio: float | None = None,
+    p50_ratio: float | None = None,
+    wanted: str = "",
+    met: bool | None = None,
+) -> Row:
+    admitted, limited = load.count(200, 201), load.count(429)
+    return Row(
+        part=PART,
+        name=load.name,
+        at=load.at,
+        rate=admitted / seconds / len(load.runs),
+        unit="/s",
+        p50_ms=load.percentile_ms(50),
+        p95_ms=load.percentile_ms(95),
+        p99_ms=load.percentile_ms(99),
+        refused=load.count(503),
+        errors=sum(run.lost for run in load.runs),
+        ratio=ratio,
+        wanted=wanted,
+        met=met,
+        more={
+            "offered": admitted + limited + load.count(503),
+            "acknowledged": admitted,
+            "429": limited,
+            **({"p95 of a 429": median(run.refusal_ms(95) for run in load.runs)} if limited else {}),
+            **({"p50 ratio": p50_ratio} if p50_ratio is not None else {}),
+            "sent late, p95 ms": median(percentile(run.late, 95) / 1e6 for run in load.runs),
+            "receipts verified": sum(len(run.samples) for run in load.runs),
+            "p95 of each run": [round(run.percentile_ms(95, since=_WARM_UP), 2) for run in load.runs],
+        },
+    )

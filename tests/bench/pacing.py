@@ -1,0 +1,184 @@
+"""The load generator with a clock: requests go out when they are due, whether or not the last ones were answered.
+
+One that waits for an answer before it sends the next request slows down together with the server, and so leaves out
+the very waits that it is to measure (coordinated omission). Here each request has a moment at which it is due, and its
+latency runs from that moment, wherever it waited: in a server's queue, or for a free connection of its sender.
+
+Requests are due at random (Poisson), as those of many jobs that know nothing of each other. What is refused (429, 503)
+is counted and not sent again: so what is offered stays what it is, however much of it is refused.
+"""
+
+import random
+import selectors
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, count, takewhile
+
+from tests.bench.load import Connection, LoadError, header, percentile, undisturbed
+
+_SECOND = 1_000_000_000
+_PATIENCE = 60.0
+_ACKNOWLEDGED, _REFUSED = (200, 201), (429, 503)
+
+
+def arrivals(rate: float, seconds: float, *, seed: int) -> list[int]:
+    """Nanoseconds from the start at which requests are due: `rate` a second, the same ones for the same seed."""
+    draw = random.Random(seed)  # noqa: S311 -- no secret, a schedule that can be repeated
+    moments = accumulate(draw.expovariate(rate) for _ in count())
+    return [int(at * _SECOND) for at in takewhile(lambda at: at < seconds, moments)]
+
+
+@dataclass
+class Stream:
+    """One sender: its requests, each with the moment at which it is due, over connections of its own."""
+
+    requests: Sequence[bytes]
+    due: Sequence[int]
+    connections: int
+    seen: "Seen" = field(default_factory=lambda: Seen())
+
+
+@dataclass
+class Seen:
+    """What one sender saw; times are nanoseconds."""
+
+    #: When it was due, and how long until its acknowledgement.
+    admitted: list[tuple[int, int]] = field(default_factory=list)
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    #: Connections that the server closed in the middle of a request; each of these was sent again.
+    lost: int = 0
+    #: How late requests went out: the generator's own share of the latency, and waiting for a free connection.
+    late: list[int] = field(default_factory=list)
+    #: Every n-th acknowledgement: the number of its request, and the body of the answer.
+    samples: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def percentile_ms(self, percent: float, *, since: float = 0.0) -> float:
+        """Of acknowledged requests that were due after `since` seconds."""
+        return percentile([took for due, took in self.admitted if due >= since * _SECOND], percent) / 1e6
+
+    def refusal_ms(self, percent: float) -> float:
+        return percentile([took for _, took in self.refused], percent) / 1e6
+
+
+def drive_paced(port: int, streams: Sequence[Stream], *, sample_every: int = 0) -> None:
+    """Send every request of every stream when it is due; return when the last one is answered.
+
+    Raises LoadError on an answer that neither acknowledges nor refuses, and on a refusal without Retry-After.
+    """
+    with undisturbed():
+        _Clocked(port, streams, sample_every).finish()
+
+
+class _Sender:
+    """A stream under way."""
+
+    def __init__(self, port: int, stream: Stream) -> None:
+        self.stream = stream
+        self.next = 0
+        self.under_way = 0
+        self.idle = deque(Connection(port) for _ in range(stream.connections))
+        self.all = list(self.idle)
+
+    @property
+    def done(self) -> bool:
+        return self.next == len(self.stream.due) and not self.under_way
+
+    def waits_until(self) -> int | None:
+        """When it has something to do by itself; None where it waits for answers alone."""
+        return self.stream.due[self.next] if self.idle and self.next < len(self.stream.due) else None
+
+
+class _Clocked:
+    def __init__(self, port: int, streams: Sequence[Stream], sample_every: int) -> None:
+        self.senders = [_Sender(port, stream) for stream in streams]
+        self.sample_every = sample_every
+        # By microseconds; epoll and poll would round each pause up to a millisecond, which then counts as latency.
+        self.selector = selectors.SelectSelector()
+        self.began = 0
+
+    def finish(self) -> None:
+        try:
+            for sender in self.senders:
+                for connection in sender.all:
+                    self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
+            self.began = time.perf_counter_ns()
+            while not all(sender.done for sender in self.senders):
+                self._turn()
+        finally:
+            self.selector.close()
+            for sender in self.senders:
+                for connection in sender.all:
+                    connection.socket.close()
+
+    def _turn(self) -> None:
+        for sender in self.senders:
+            self._send_due(sender)
+        moments = [at for sender in self.senders if (at := sender.waits_until()) is not None]
+        now = time.perf_counter_ns() - self.began
+        ready = self.selector.select(max(min(moments) - now, 0) / _SECOND if moments else _PATIENCE)
+        if not ready and not moments:
+            raise LoadError(f"No answer came within {_PATIENCE:.0f} s.")
+        for key, _ in ready:
+            self._read(*key.data)
+
+    def _send_due(self, sender: _Sender) -> None:
+        stream = sender.stream
+        while (due := sender.waits_until()) is not None:
+            late = time.perf_counter_ns() - self.began - due
+            if late < 0:
+                return
+            connection = sender.idle.popleft()
+            connection.number, connection.began = sender.next, due
+            sender.next += 1
+            sender.under_way += 1
+            stream.seen.late.append(late)
+            self._send(sender, connection)
+
+    def _send(self, sender: _Sender, connection: Connection) -> None:
+        try:
+            connection.socket.sendall(sender.stream.requests[connection.number])
+        except ConnectionError:
+            self._again(sender, connection)
+
+    def _read(self, sender: _Sender, connection: Connection) -> None:
+        try:
+            answer = connection.receive()
+        except ConnectionError:
+            self._again(sender, connection)
+            return
+        if answer is not None:
+            self._answered(sender, connection, *answer)
+
+    def _again(self, sender: _Sender, connection: Connection) -> None:
+        """The server closed the connection: the same request with the same key on a new one."""
+        sender.stream.seen.lost += 1
+        if sender.stream.seen.lost > 1000:
+            raise LoadError("The server keeps closing connections.")
+        self.selector.unregister(connection.socket)
+        connection.reconnect()
+        self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
+        self._send(sender, connection)
+
+    def _answered(self, sender: _Sender, connection: Connection, status: int, head: bytes, body: bytes) -> None:
+        seen, due = sender.stream.seen, connection.began
+        took = time.perf_counter_ns() - self.began - due
+        seen.statuses[status] += 1
+        if status in _ACKNOWLEDGED:
+            seen.admitted.append((due, took))
+            if self.sample_every and len(seen.admitted) % self.sample_every == 1 % self.sample_every:
+                seen.samples.append((connection.number, body))
+        elif status in _REFUSED and header(head, b"retry-after"):
+            seen.refused.append((due, took))
+        else:
+            raise LoadError(f"Answered {status}: {body[:400].decode(errors='replace')}")
+        sender.under_way -= 1
+        sender.idle.append(connection)
+
+
+def stream(request: Callable[[int], bytes], rate: float, seconds: float, *, connections: int, seed: int) -> Stream:
+    """A sender of `rate` requests a second, made before the clock starts."""
+    due = arrivals(rate, seconds, seed=seed)
+    return Stream([request(number) for number in range(len(due))], due, connections)
