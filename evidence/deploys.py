@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evidence import approvals
 from evidence.events import Event, in_words, names_build, newest
 
 PRODUCTION, STAGING = "production", "staging"
@@ -144,26 +145,10 @@ class Retrospective:
 
 
 def approvals_before(events: Iterable[Event], deployment: Deployment, roles: Sequence[str]) -> dict[str, Event]:
-    """By role: the newest decision on the deployed digest received before the deploy, where it approves."""
-    return {
-        role: event
-        for role in roles
-        if (event := _decision(events, role, deployment.digest, until=deployment.at)) and event.outcome == "approved"
-    }
-
-
-def _decision(events: Iterable[Event], role: str, digest: str | None, *, until: datetime | None = None) -> Event | None:
-    """The newest decision in a role on a digest; a withdrawal undoes what its author had said before."""
-    standing: dict[str, Event] = {}
-    for event in events:
-        if event.kind != "approval" or event.facts.get("role") != role or event.digest != digest:
-            continue
-        if until is not None and event.at >= until:
-            continue
-        standing.pop(event.by, None)
-        if event.outcome != "withdrawn":
-            standing[event.by] = event
-    return max(standing.values(), key=lambda event: event.index, default=None)
+    """By role: the approval of the deployed digest that stood when the deploy began."""
+    known = list(events)
+    found = {role: approvals.approval(known, role, deployment.digest, until=deployment.at) for role in roles}
+    return {role: event for role, event in found.items() if event is not None}
 
 
 def retrospectives(
@@ -179,7 +164,7 @@ def retrospectives(
 def _retrospective(
     events: Sequence[Event], role: str, deployment: Deployment, due: datetime, now: datetime
 ) -> Retrospective:
-    decided = _decision(events, role, deployment.digest)
+    decided = approvals.decision(events, role, deployment.digest)
     if decided is None:
         late = now - due
         return Retrospective(role, due, "overdue" if late > timedelta(0) else "due", abs(late), None)
@@ -192,7 +177,7 @@ def _retrospective(
 def owed(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> list[str]:
     """Roles that had not approved before the deploy and have decided nothing since."""
     given = approvals_before(events, deployment, roles)
-    return [role for role in roles if role not in given and _decision(events, role, deployment.digest) is None]
+    return [role for role in roles if role not in given and approvals.decision(events, role, deployment.digest) is None]
 
 
 def is_emergency(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> bool:

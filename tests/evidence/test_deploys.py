@@ -95,6 +95,18 @@ def test_the_newest_decision_counts(decision, emergency):
     assert deploys.is_emergency(story, run, ROLES) is emergency
 
 
+def test_nobody_overrides_anothers_rejection():
+    story = good().approve("qa", -12, by="ben", decision="rejected").approve("qa", -10, by="bob")
+    story.deploy("production", 0)
+    (run,) = deployments(story, "production")
+    assert codes(story) == ["approval_missing"]
+    (owed,) = retrospectives(story, run, roles=ROLES, within=DAY, now=at(60))
+    assert (owed.state, owed.approval and owed.approval.by) == ("rejected", "ben")
+    story.approve("qa", 30, by="ben", decision="withdrawn")
+    (owed,) = retrospectives(story, run, roles=ROLES, within=DAY, now=at(60))
+    assert (owed.state, owed.approval and owed.approval.by) == ("given", "bob")
+
+
 def test_history_owes_nothing_but_hides_nothing():
     story = good().add("deploy.started", -9000, later=9010, environment="production", manifest_digest=BUILD)
     (run,) = deployments(story, "production")
