@@ -18,7 +18,7 @@ from evidence.sign_offs import Role
 
 @dataclass(frozen=True)
 class Readiness:
-    """As of `at`; sign-offs are those of now."""
+    """As of `at`; only who is assigned to sign is as of now."""
 
     at: datetime
     lines: tuple[Line, ...]
@@ -60,7 +60,7 @@ def readiness(release: Release, at: datetime | None = None) -> Readiness:
         lines=tuple(planned.lines(release, known, policy, now=now)),
         cutover=tuple(planned.cutover(release, known, policy, now=now)),
         checklist=checklist_state(release, at),
-        roles=tuple(sign_offs.needed(release)),
+        roles=tuple(sign_offs.needed(release, known)),
         deployments=tuple(runs),
         differences=tuple(deploys.differences(known)),
         failures=tuple(deploys.failures(known, roles=roles)),

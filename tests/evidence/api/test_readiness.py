@@ -185,6 +185,32 @@ def approve(api, release, role, decision="approved"):
     return api.post(f"releases/{release}/approvals", body)
 
 
+def test_sign_offs_are_those_of_the_moment_asked_about(api, cast, release, token_for):
+    bob, moments = Api(token_for(cast.bob)), [datetime.now(UTC)]
+
+    def missing(moment):
+        lacking = api.get(f"releases/{release}/plan?at={moment.isoformat().replace('+00:00', 'Z')}").json()["lacking"]
+        return next(text for text in lacking if text.startswith("Sign-off missing: "))
+
+    def then(answer=None):
+        assert answer is None or answer.status_code == 201, answer.json()
+        moments.append(datetime.now(UTC))
+
+    post(api, release, "deploy.manifest", MANIFEST)
+    then(approve(bob, release, "qa"))
+    then(approve(bob, release, "qa", "withdrawn"))
+    then(approve(bob, release, "qa"))
+    post(api, release, "deploy.manifest", MANIFEST | {"commit": "c" * 40})
+    then()
+    given = approve(bob, release, "qa")
+    then(given)
+    withdrawn = {"index": given.json()["approval"]["index"], "reason": "wrong build"}
+    append(service_draft("record.withdrawn", withdrawn, actor=Actor(cast.root.uid), systems=[cast.trading.pk]))
+    then()
+    without = [missing(moment).endswith("qa") for moment in moments]
+    assert without == [True, False, True, False, True, False, True]
+
+
 def test_who_deployed_does_not_approve(api, cast, release, token_for):
     post(api, release, "deploy.manifest", MANIFEST)
     deploy(api, release, "staging", deployed_by="BOB@example.com")
