@@ -180,6 +180,27 @@ def owed(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) 
     return [role for role in roles if role not in given and approvals.decision(events, role, deployment.digest) is None]
 
 
+def owing(events: Sequence[Event], digest: str, roles: Sequence[str]) -> dict[str, Deployment]:
+    """By role: the emergency deploy of this manifest that the role had not approved before, the first of them."""
+    found: dict[str, Deployment] = {}
+    for each in deployments(events, PRODUCTION):
+        if each.digest == digest and is_emergency(events, each, roles):
+            given = approvals_before(events, each, roles)
+            found = {role: each for role in roles if role not in given} | found
+    return found
+
+
+def given_afterwards(events: Sequence[Event], roles: Sequence[str]) -> frozenset[int]:
+    """Decisions that an emergency deploy owed and that came after it began, whatever they say."""
+    decisions = [event for event in events if event.kind == "approval" and event.digest is not None]
+    owed = {digest: owing(events, digest, roles) for digest in {str(event.digest) for event in decisions}}
+    return frozenset(
+        event.index
+        for event in decisions
+        if (run := owed[str(event.digest)].get(str(event.facts.get("role")))) and event.at >= run.at
+    )
+
+
 def is_emergency(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> bool:
     """Whether it went to production before everybody had approved this very build.
 

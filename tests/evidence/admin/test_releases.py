@@ -55,6 +55,25 @@ def test_it_refuses_on_the_form_and_writes_nothing(as_, release, who, changes, s
     assert reader.size() == before
 
 
+def test_it_decides_afterwards_about_what_was_deployed_in_an_emergency(as_, cast, release):
+    body = {"environment": "production", "manifest_digest": release.manifest_digest}
+    data = {"kind": "deploy.started", "release": release.pk, "body": body}
+    append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
+    post_manifest(cast, commit="c" * 40)
+    bob, there = as_("bob"), f"approve/?role=qa&manifest={release.manifest_digest}"
+    assert page_of(release, there).replace("&", "&amp;") in bob.get(page_of(release)).content.decode()
+    shown = bob.get(page_of(release, there))
+    assert "a" * 40 in shown.content.decode()
+    assert "c" * 40 not in shown.content.decode()
+    assert "afterwards" in shown.content.decode()
+    assert bob.post(page_of(release, there), form(release)).status_code == 302
+    html = bob.get(page_of(release)).content.decode()
+    assert html.count("retrospective") == 2  # among the decisions and in the timeline
+    assert "approve/?role=qa&amp;manifest" not in html
+    other = f"approve/?role=qa&manifest=sha256:{'0' * 64}"
+    assert "There is nothing to decide" in bob.get(page_of(release, other)).content.decode()
+
+
 def test_it_marks_approvals_of_an_earlier_manifest_as_stale(as_, cast, release):
     bob = as_("bob")
     bob.post(page_of(release, "approve/"), form(release))
