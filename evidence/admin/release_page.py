@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from evidence import manifests
 from evidence.admin.forms import person
+from evidence.admin.release_plans import may_plan
 from evidence.admin.release_steps import may_end, may_work
 from evidence.checklist import Item, record_named
 from evidence.deploys import Deployment, Retrospective
@@ -63,9 +64,10 @@ def context(request: HttpRequest, release: Release) -> dict[str, Any]:
         "difference": manifests.difference(release),
         "gate": _gate(release),
         "works": works,
+        "plans": may_plan(request, release),
         "signs": release.state == "open" and bool(release.manifest_digest) and bool(roles_of(person(request), release)),
         "ends": may_end(request, release),
-        "urls": {name: url(release, name) for name in ("approve", "notice", "close", "cancel")},
+        "urls": {name: url(release, name) for name in ("approve", "notice", "hotfix", "plan", "close", "cancel")},
     }
 
 

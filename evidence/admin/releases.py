@@ -19,7 +19,7 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from evidence.admin import release_approval, release_page, release_steps
+from evidence.admin import release_approval, release_page, release_plans, release_steps
 from evidence.admin.forms import actor, page, person, text_input
 from evidence.admin.release_page import url
 from evidence.admin.shown import shown
@@ -188,6 +188,8 @@ class ReleaseAdmin(RoleAdmin):
             path("<path:object_id>/approve/", view(self.approve_view), name="evidence_release_approve"),
             path("<path:object_id>/checklist/<str:step>/", view(self.checklist), name="evidence_release_checklist"),
             path("<path:object_id>/cutover/<int:step>/", view(self.cutover), name="evidence_release_cutover"),
+            path("<path:object_id>/plan/", view(self.plan), name="evidence_release_plan"),
+            path("<path:object_id>/hotfix/", view(self.hotfix), name="evidence_release_hotfix"),
             path("<path:object_id>/notice/", view(self.notice), name="evidence_release_notice"),
             path("<path:object_id>/close/", view(self.end), {"verb": "close"}, name="evidence_release_close"),
             path("<path:object_id>/cancel/", view(self.end), {"verb": "cancel"}, name="evidence_release_cancel"),
@@ -201,6 +203,14 @@ class ReleaseAdmin(RoleAdmin):
     def cutover(self, request: HttpRequest, object_id: str, step: int) -> HttpResponse:
         release = self._release(request, object_id)
         return release_steps.cutover_view(request, release, step, url(release), _crumbs(release))
+
+    def plan(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_plans.plan_view(request, release, url(release), _crumbs(release))
+
+    def hotfix(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_plans.hotfix_view(request, release, url(release), _crumbs(release))
 
     def notice(self, request: HttpRequest, object_id: str) -> HttpResponse:
         release = self._release(request, object_id)
