@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError
 from evidence import placing, records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
@@ -178,7 +179,7 @@ class ReleaseApprovals(APIView):
     permission_classes = [opens_to(*INSIDE)]
 
     @extend_schema_serializer(component_name="ApprovalIn")
-    class Input(serializers.Serializer[Any]):
+    class Input(StrictSerializer):
         role = serializers.RegexField(r"^[a-z][a-z0-9-]{0,39}$")
         decision = serializers.ChoiceField(["approved", "rejected", "withdrawn"], default="approved")
         manifest_digest = serializers.RegexField(r"^sha256:[0-9a-f]{64}$")
