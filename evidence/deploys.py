@@ -4,7 +4,7 @@ Pure functions over the events of one release. The build that was tested is the 
 difference is named before (`differences`) and is a failure row afterwards (`failures`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -224,11 +224,13 @@ class Failure:
     records: tuple[int, ...]
 
 
-def failures(events: Sequence[Event], *, roles: Sequence[str]) -> list[Failure]:
-    """Failure rows of every production deployment of a release."""
+def failures(
+    events: Sequence[Event], *, roles: Sequence[str], people: Mapping[str, Collection[str]] | None = None
+) -> list[Failure]:
+    """Failure rows of every production deployment of a release. `people`: what approvers are called, by opaque id."""
     found: list[Failure] = []
     for each in deployments(events, PRODUCTION):
-        found += [*_build_failures(events, each), *_people_failures(events, each, roles)]
+        found += [*_build_failures(events, each), *_people_failures(events, each, roles, people or {})]
         if each.outcome == "failed":
             found.append(Failure("deploy_failed", "The deploy failed.", each, (each.index,)))
     return found
@@ -251,7 +253,17 @@ def _build_failures(events: Sequence[Event], deployment: Deployment) -> list[Fai
     return [Failure("staging_digest", detail, deployment, (deployment.index, staged[-1].index))]
 
 
-def _people_failures(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> list[Failure]:
+def own_approvals(
+    events: Sequence[Event], deployment: Deployment, roles: Sequence[str], people: Mapping[str, Collection[str]]
+) -> list[Event]:
+    """Approvals that counted before the deploy, by who deployed it: as themselves, or as its records name them."""
+    given = approvals_before(events, deployment, roles).values()
+    return [e for e in given if not deployment.deployers.isdisjoint({e.by, *people.get(e.by, ())})]
+
+
+def _people_failures(
+    events: Sequence[Event], deployment: Deployment, roles: Sequence[str], people: Mapping[str, Collection[str]]
+) -> list[Failure]:
     given = approvals_before(events, deployment, roles)
     lacking = [role for role in roles if role not in given]
     found = []
@@ -259,7 +271,7 @@ def _people_failures(events: Sequence[Event], deployment: Deployment, roles: Seq
         detail = f"Deployed without approval by {', '.join(lacking)}."
         records = (deployment.index, *(event.index for event in given.values()))
         found.append(Failure("approval_missing", detail, deployment, records))
-    own = [event for event in given.values() if event.by in deployment.deployers]
+    own = own_approvals(events, deployment, roles, people)
     if own:
         roles_of = ", ".join(str(event.facts.get("role")) for event in own)
         records = (deployment.index, *(event.index for event in own))

@@ -97,6 +97,12 @@ def _known_as(person: User) -> set[str]:
     return {person.uid, person.email.lower(), person.name.lower()}
 
 
+def known_as(uids: Iterable[str]) -> dict[str, set[str]]:
+    """What people are called in records, by opaque id (lower case)."""
+    wanted = set(uids)
+    return {person.uid: _known_as(person) for person in User.objects.filter(uid__in=wanted)} if wanted else {}
+
+
 def author_of(release: Release, manifest_digest: str | None = None) -> set[str]:
     """Whom a manifest (default: the newest) names as author (lower case), and who posted it."""
     if manifest_digest is not None and manifest_digest != release.manifest_digest:

@@ -72,6 +72,12 @@ def test_who_deploys_has_not_approved():
     assert codes(good().deploy("production", 0, deployed_by="BOB")) == ["deployer_approved"]
 
 
+def test_who_deploys_is_known_by_what_records_call_them():
+    story = good().deploy("production", 0, deployed_by="Bob@Example.com")
+    assert codes(story) == []
+    assert [f.code for f in failures(story, roles=ROLES, people={"bob": {"bob@example.com"}})] == ["deployer_approved"]
+
+
 def test_an_approval_counts_only_if_it_was_received_before():
     story = Story().manifest().deploy("staging", -50).approve("product", -20, by="lea").deploy("production", 0)
     (run,) = deployments(story, "production")
