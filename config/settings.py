@@ -185,7 +185,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Prooftrail",
-    "DESCRIPTION": "Compliance evidence and audit trail. Errors are RFC 9457 problem+json with a stable `code`.",
+    "DESCRIPTION": "Compliance evidence and audit trail. Errors are RFC 9457 problem+json with a stable `code`. "
+    "A member that a call does not know is refused (422 `body_invalid`).",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -10,6 +10,7 @@ from evidence.deploys import PRODUCTION, Deployment, Failure, Retrospective
 from evidence.events import Event
 from evidence.inventory import Reconciliation
 from evidence.models import Record, Release
+from evidence.releases import known_as
 
 #: The longest period and the largest population of one answer.
 LONGEST = timedelta(days=400)
@@ -119,12 +120,13 @@ def _releases(start: datetime, end: datetime, systems: Sequence[str]) -> list[st
 def _members(names: Sequence[str], now: datetime) -> list[Member]:
     policy = release_policy.load()
     known = events.of_releases(names, kinds=deploys.KINDS)
+    people = known_as(event.by for events_ in known.values() for event in events_ if event.kind == "approval")
     releases = Release.objects.filter(pk__in=names).select_related("system")
     found = []
     for release in releases.order_by("opened_by"):
         own = known.get(release.pk, [])
         roles = policy.roles(release.system.name)
-        failed = deploys.failures(own, roles=roles)
+        failed = deploys.failures(own, roles=roles, people=people)
         live = deploys.deployments(own, PRODUCTION)
         found += [
             Member(

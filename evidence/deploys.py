@@ -4,10 +4,11 @@ Pure functions over the events of one release. The build that was tested is the 
 difference is named before (`differences`) and is a failure row afterwards (`failures`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evidence import approvals
 from evidence.events import Event, in_words, names_build, newest
 
 PRODUCTION, STAGING = "production", "staging"
@@ -144,26 +145,10 @@ class Retrospective:
 
 
 def approvals_before(events: Iterable[Event], deployment: Deployment, roles: Sequence[str]) -> dict[str, Event]:
-    """By role: the newest decision on the deployed digest received before the deploy, where it approves."""
-    return {
-        role: event
-        for role in roles
-        if (event := _decision(events, role, deployment.digest, until=deployment.at)) and event.outcome == "approved"
-    }
-
-
-def _decision(events: Iterable[Event], role: str, digest: str | None, *, until: datetime | None = None) -> Event | None:
-    """The newest decision in a role on a digest; a withdrawal undoes what its author had said before."""
-    standing: dict[str, Event] = {}
-    for event in events:
-        if event.kind != "approval" or event.facts.get("role") != role or event.digest != digest:
-            continue
-        if until is not None and event.at >= until:
-            continue
-        standing.pop(event.by, None)
-        if event.outcome != "withdrawn":
-            standing[event.by] = event
-    return max(standing.values(), key=lambda event: event.index, default=None)
+    """By role: the approval of the deployed digest that stood when the deploy began."""
+    known = list(events)
+    found = {role: approvals.approval(known, role, deployment.digest, until=deployment.at) for role in roles}
+    return {role: event for role, event in found.items() if event is not None}
 
 
 def retrospectives(
@@ -179,7 +164,7 @@ def retrospectives(
 def _retrospective(
     events: Sequence[Event], role: str, deployment: Deployment, due: datetime, now: datetime
 ) -> Retrospective:
-    decided = _decision(events, role, deployment.digest)
+    decided = approvals.decision(events, role, deployment.digest)
     if decided is None:
         late = now - due
         return Retrospective(role, due, "overdue" if late > timedelta(0) else "due", abs(late), None)
@@ -192,7 +177,28 @@ def _retrospective(
 def owed(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> list[str]:
     """Roles that had not approved before the deploy and have decided nothing since."""
     given = approvals_before(events, deployment, roles)
-    return [role for role in roles if role not in given and _decision(events, role, deployment.digest) is None]
+    return [role for role in roles if role not in given and approvals.decision(events, role, deployment.digest) is None]
+
+
+def owing(events: Sequence[Event], digest: str, roles: Sequence[str]) -> dict[str, Deployment]:
+    """By role: the emergency deploy of this manifest that the role had not approved before, the first of them."""
+    found: dict[str, Deployment] = {}
+    for each in deployments(events, PRODUCTION):
+        if each.digest == digest and is_emergency(events, each, roles):
+            given = approvals_before(events, each, roles)
+            found = {role: each for role in roles if role not in given} | found
+    return found
+
+
+def given_afterwards(events: Sequence[Event], roles: Sequence[str]) -> frozenset[int]:
+    """Decisions that an emergency deploy owed and that came after it began, whatever they say."""
+    decisions = [event for event in events if event.kind == "approval" and event.digest is not None]
+    owed = {digest: owing(events, digest, roles) for digest in {str(event.digest) for event in decisions}}
+    return frozenset(
+        event.index
+        for event in decisions
+        if (run := owed[str(event.digest)].get(str(event.facts.get("role")))) and event.at >= run.at
+    )
 
 
 def is_emergency(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> bool:
@@ -218,11 +224,13 @@ class Failure:
     records: tuple[int, ...]
 
 
-def failures(events: Sequence[Event], *, roles: Sequence[str]) -> list[Failure]:
-    """Failure rows of every production deployment of a release."""
+def failures(
+    events: Sequence[Event], *, roles: Sequence[str], people: Mapping[str, Collection[str]] | None = None
+) -> list[Failure]:
+    """Failure rows of every production deployment of a release. `people`: what approvers are called, by opaque id."""
     found: list[Failure] = []
     for each in deployments(events, PRODUCTION):
-        found += [*_build_failures(events, each), *_people_failures(events, each, roles)]
+        found += [*_build_failures(events, each), *_people_failures(events, each, roles, people or {})]
         if each.outcome == "failed":
             found.append(Failure("deploy_failed", "The deploy failed.", each, (each.index,)))
     return found
@@ -245,7 +253,17 @@ def _build_failures(events: Sequence[Event], deployment: Deployment) -> list[Fai
     return [Failure("staging_digest", detail, deployment, (deployment.index, staged[-1].index))]
 
 
-def _people_failures(events: Sequence[Event], deployment: Deployment, roles: Sequence[str]) -> list[Failure]:
+def own_approvals(
+    events: Sequence[Event], deployment: Deployment, roles: Sequence[str], people: Mapping[str, Collection[str]]
+) -> list[Event]:
+    """Approvals that counted before the deploy, by who deployed it: as themselves, or as its records name them."""
+    given = approvals_before(events, deployment, roles).values()
+    return [e for e in given if not deployment.deployers.isdisjoint({e.by, *people.get(e.by, ())})]
+
+
+def _people_failures(
+    events: Sequence[Event], deployment: Deployment, roles: Sequence[str], people: Mapping[str, Collection[str]]
+) -> list[Failure]:
     given = approvals_before(events, deployment, roles)
     lacking = [role for role in roles if role not in given]
     found = []
@@ -253,7 +271,7 @@ def _people_failures(events: Sequence[Event], deployment: Deployment, roles: Seq
         detail = f"Deployed without approval by {', '.join(lacking)}."
         records = (deployment.index, *(event.index for event in given.values()))
         found.append(Failure("approval_missing", detail, deployment, records))
-    own = [event for event in given.values() if event.by in deployment.deployers]
+    own = own_approvals(events, deployment, roles, people)
     if own:
         roles_of = ", ".join(str(event.facts.get("role")) for event in own)
         records = (deployment.index, *(event.index for event in own))

@@ -6,9 +6,12 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from evidence.events import Event, in_words, moment
+from evidence.models import Record
 from evidence.release_policy import Response
 
 KINDS = ("incident.opened", "incident.updated", "incident.resolved", "rollback", "hotfix", "postmortem")
+#: So many records of incidents of a system are looked at for open ones: the newest.
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ def _incident(opened: Event, events: Sequence[Event], every: timedelta, now: dat
         None if resolved else max([opened.occurred, *said]) + every,
         tuple(e.index for e in [opened, *later] if e.kind.startswith("incident.")),
     )
+
+
+def open_in(system: str) -> list[Record]:
+    """The records that opened what is still open in a system (opaque id), the newest first; of many the newest."""
+    rows = Record.objects.counting().filter(kind__in=["incident.opened", "incident.resolved"], scope__contains=[system])
+    found: dict[str, Record] = {}
+    for row in list(rows.order_by("-index")[:_LOOKED_AT])[::-1]:
+        name = str(row.facts.get("incident"))
+        found.pop(name, None)
+        if row.kind == "incident.opened":
+            found[name] = row
+    return list(found.values())[::-1]
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,9 @@ def _present(common: tuple[str, str, str], good: Sequence[Event], due: datetime 
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
+    """A step as it is planned; without times where the release has no window."""
+
     step: str
     owner: str
     start: datetime | None
@@ -162,27 +164,28 @@ class _Plan:
 
 def cutover(release: Release, events: Sequence[Event], policy: Policy, *, now: datetime) -> list[Step]:
     """Each step of the cutover, planned and actual; steps that were done without a plan stand last."""
-    plans = _plans(release, events, policy)
-    planned = {plan.step.casefold() for plan in plans}
+    found = plans(release, events, policy)
+    planned = {plan.step.casefold() for plan in found}
     unplanned = {
         str(event.facts["step"]).casefold(): str(event.facts["step"])
         for event in events
         if event.kind == "cutover.step" and str(event.facts["step"]).casefold() not in planned
     }
-    plans += [_Plan(step, "", None, None, None) for step in unplanned.values()]
-    return [_step(plan, events, policy.cutover_tolerance, now) for plan in plans]
+    found += [Plan(step, "", None, None, None) for step in unplanned.values()]
+    return [_step(plan, events, policy.cutover_tolerance, now) for plan in found]
 
 
-def _plans(release: Release, events: Sequence[Event], policy: Policy) -> list[_Plan]:
+def plans(release: Release, events: Sequence[Event], policy: Policy) -> list[Plan]:
+    """The steps of the newest `cutover.planned`, else those of the policy."""
     own = newest(events, "cutover.planned")
     if own is not None:
         return [
-            _Plan(s["step"], s.get("owner", ""), moment(s["from"]), moment(s["to"]), s.get("deploy"))
+            Plan(s["step"], s.get("owner", ""), moment(s["from"]), moment(s["to"]), s.get("deploy"))
             for s in own.facts["steps"]
         ]
     start = release.window_from
     return [
-        _Plan(
+        Plan(
             step.step,
             step.owner,
             start + step.at if start else None,
@@ -193,7 +196,7 @@ def _plans(release: Release, events: Sequence[Event], policy: Policy) -> list[_P
     ]
 
 
-def _step(plan: _Plan, events: Sequence[Event], tolerance: timedelta, now: datetime) -> Step:
+def _step(plan: Plan, events: Sequence[Event], tolerance: timedelta, now: datetime) -> Step:
     started, finished = _said(plan, events, "started"), _said(plan, events, "finished")
     if plan.deploy is not None:
         run = deployments(events, plan.deploy)
@@ -215,7 +218,7 @@ def _step(plan: _Plan, events: Sequence[Event], tolerance: timedelta, now: datet
     )
 
 
-def _said(plan: _Plan, events: Iterable[Event], state: str) -> Event | None:
+def _said(plan: Plan, events: Iterable[Event], state: str) -> Event | None:
     """The first start and the last finish count: a step that was repeated lasted until it was done."""
     found = [
         event
@@ -228,7 +231,7 @@ def _said(plan: _Plan, events: Iterable[Event], state: str) -> Event | None:
     return choose(found, key=lambda event: event.occurred, default=None)
 
 
-def _state(plan: _Plan, began: datetime | None, ended: datetime | None, now: datetime) -> str:
+def _state(plan: Plan, began: datetime | None, ended: datetime | None, now: datetime) -> str:
     if ended is not None:
         return "done"
     if began is not None:
@@ -236,7 +239,7 @@ def _state(plan: _Plan, began: datetime | None, ended: datetime | None, now: dat
     return "missing" if plan.end is not None and plan.end < now else "planned"
 
 
-def _lateness(plan: _Plan, began: datetime | None, ended: datetime | None, now: datetime) -> timedelta:
+def _lateness(plan: Plan, began: datetime | None, ended: datetime | None, now: datetime) -> timedelta:
     if ended is not None and plan.end is not None:
         return ended - plan.end
     if began is not None and plan.end is not None and now > plan.end:

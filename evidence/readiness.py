@@ -13,12 +13,13 @@ from evidence.events import Event
 from evidence.incidents import Incident, Reaction
 from evidence.models import Record, Release
 from evidence.planned import Line, Step
+from evidence.releases import known_as
 from evidence.sign_offs import Role
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """As of `at`; sign-offs are those of now."""
+    """As of `at`; only who is assigned to sign is as of now."""
 
     at: datetime
     lines: tuple[Line, ...]
@@ -60,14 +61,20 @@ def readiness(release: Release, at: datetime | None = None) -> Readiness:
         lines=tuple(planned.lines(release, known, policy, now=now)),
         cutover=tuple(planned.cutover(release, known, policy, now=now)),
         checklist=checklist_state(release, at),
-        roles=tuple(sign_offs.needed(release)),
+        roles=tuple(sign_offs.needed(release, known)),
         deployments=tuple(runs),
         differences=tuple(deploys.differences(known)),
-        failures=tuple(deploys.failures(known, roles=roles)),
+        failures=tuple(deploys.failures(known, roles=roles, people=_people(known, runs))),
         retrospectives=tuple(_retrospectives(known, runs, roles, policy, now)),
         incidents=tuple(incidents.incidents(known, every=policy.incident_updates, now=now)),
         reactions=tuple(incidents.reactions(known, policy.rollbacks)),
     )
+
+
+def _people(known: Sequence[Event], runs: Sequence[Deployment]) -> dict[str, set[str]]:
+    """What those who approved are called, where anything ran that they may have deployed."""
+    live = any(run.environment == deploys.PRODUCTION for run in runs)
+    return known_as(event.by for event in known if live and event.kind == "approval")
 
 
 def checklist_state(release: Release, at: datetime | None = None) -> Checklist:

@@ -1,7 +1,7 @@
 """Sign-offs that a release still needs, and one mail to each person who can give one (R1.4, R1.5)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -12,11 +12,13 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from evidence import outbox, release_policy
-from evidence.events import BACKFILLED
+from evidence import approvals, events, outbox, release_policy
+from evidence.events import BACKFILLED, Event, newest
 from evidence.models import Approval, Record, Release, SignOff, SignOffRequest, User
-from evidence.releases import author_of, current_approvals, deployers_of
+from evidence.releases import author_of, deployers_of
 
+#: What sign-offs are judged by.
+KINDS = ("deploy.manifest", "approval")
 #: Manifests that one round looks at: the newest ones.
 ROUND = 200
 #: A manifest that waited longer than this is nobody's news: a worker that stood still asks for the newest ones only.
@@ -25,7 +27,7 @@ ASK_WITHIN = timedelta(days=14)
 
 @dataclass(frozen=True)
 class Role:
-    """A required role: who may sign in it, and what stands for the newest manifest."""
+    """A required role: who may sign in it, and what counts in it for the newest manifest."""
 
     role: str
     people: tuple[User, ...]
@@ -40,19 +42,25 @@ class Role:
         return self.decision.decision
 
 
-def needed(release: Release) -> list[Role]:
-    """Every role that the release needs, in the policy's order."""
+def needed(release: Release, known: Sequence[Event]) -> list[Role]:
+    """Every role that the release needs, in the policy's order, by the events (`KINDS`) of the moment asked about.
+
+    Who may sign is who may now.
+    """
     roles = release_policy.load().roles(release.system.name)
-    approvals = current_approvals(release.approvals.all())
+    manifest = newest(known, "deploy.manifest")
+    counting = {role: approvals.decision(known, role, manifest.digest) if manifest else None for role in roles}
+    rows = Approval.objects.in_bulk([event.index for event in counting.values() if event])
     assigned = _assigned(release, roles)
-    return [_role(release, role, approvals, assigned.get(role, [])) for role in roles]
+    return [_role(role, known, rows, counting[role], assigned.get(role, [])) for role in roles]
 
 
-def _role(release: Release, role: str, approvals: Sequence[Approval], people: Sequence[User]) -> Role:
-    of_role = [approval for approval in approvals if approval.role == role]
-    current = [approval for approval in of_role if approval.manifest_digest == release.manifest_digest]
-    decision = max(current, key=lambda approval: approval.index, default=None)
-    return Role(role, tuple(people), decision, bool(of_role) and decision is None)
+def _role(
+    role: str, known: Sequence[Event], rows: Mapping[int, Approval], counting: Event | None, people: Sequence[User]
+) -> Role:
+    decision = rows.get(counting.index) if counting else None
+    earlier = approvals.standing(approvals.in_role(known, role))
+    return Role(role, tuple(people), decision, bool(earlier) and decision is None)
 
 
 def _assigned(release: Release, roles: Sequence[str]) -> dict[str, list[User]]:
@@ -74,7 +82,6 @@ def plan(now: datetime) -> None:
     recent = Record.objects.filter(kind="deploy.manifest", at__gte=now - ASK_WITHIN).order_by("-index")[:ROUND]
     arrived = {row.index: row for row in recent if row.at - row.occurred <= BACKFILLED}
     waiting = Release.objects.filter(state="open", manifest_index__in=arrived).select_related("system")
-    releases = waiting.prefetch_related("approvals")
     rows = [
         SignOffRequest(
             release=release.pk,
@@ -83,7 +90,7 @@ def plan(now: datetime) -> None:
             created_at=now,
             next_attempt_at=now,
         )
-        for release in releases
+        for release in waiting
         if release.manifest_digest is not None
         for person in asked(release)
     ]
@@ -92,9 +99,10 @@ def plan(now: datetime) -> None:
 
 def asked(release: Release) -> dict[User, list[str]]:
     """Who could give a sign-off that is missing, with the roles; nobody who may not, having written or deployed it."""
-    barred, signed = author_of(release) | deployers_of(release), _signed(release)
+    known = events.of_release(release.pk, kinds=KINDS)
+    barred, signed = author_of(release) | deployers_of(release), _signed(release, known)
     found: dict[User, list[str]] = {}
-    for role in needed(release):
+    for role in needed(release, known):
         if role.decision is not None:
             continue
         for person in role.people:
@@ -103,10 +111,11 @@ def asked(release: Release) -> dict[User, list[str]]:
     return found
 
 
-def _signed(release: Release) -> set[str]:
+def _signed(release: Release, known: Sequence[Event]) -> set[str]:
     """Who has decided about this manifest already: one person signs for one role."""
-    approvals = current_approvals(release.approvals.all())
-    return {approval.person for approval in approvals if approval.manifest_digest == release.manifest_digest}
+    roles = {str(event.facts.get("role")) for event in known if event.kind == "approval"}
+    decided = [event for role in roles for event in approvals.standing(approvals.in_role(known, role))]
+    return {event.by for event in decided if event.digest == release.manifest_digest}
 
 
 def send_waiting(now: datetime) -> int:
@@ -124,7 +133,7 @@ def send_waiting(now: datetime) -> int:
 def _compose(row: SignOffRequest) -> EmailMultiAlternatives | None:
     """The message; None when the sign-off is not missing any more."""
     found = Release.objects.filter(pk=row.release, state="open", manifest_digest=row.manifest_digest)
-    release = found.select_related("system").prefetch_related("approvals").first()
+    release = found.select_related("system").first()
     person = User.objects.filter(uid=row.recipient, is_active=True).first()
     roles = asked(release).get(person, []) if release is not None and person is not None else []
     if release is None or person is None or not roles:

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from compliance import holds
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.permissions import opens_to
@@ -33,14 +34,14 @@ HOLD: dict[str, serializers.Field[Any, Any, Any, Any]] = {
 HoldOut = inline_serializer("Hold", HOLD)
 
 
-class HoldIn(serializers.Serializer[Any]):
+class HoldIn(StrictSerializer):
     reason = serializers.CharField(max_length=2000)
     record = serializers.IntegerField(required=False, min_value=0)
     release = serializers.CharField(required=False, max_length=200)
     system = serializers.CharField(required=False, max_length=60, help_text="Name of the system")
 
 
-class ReleaseIn(serializers.Serializer[Any]):
+class ReleaseIn(StrictSerializer):
     reason = serializers.CharField(max_length=2000)
 
 

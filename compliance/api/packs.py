@@ -15,6 +15,7 @@ from compliance.packs import requests
 from compliance.packs.requests import parse_boundary
 from compliance.packs.tasks import build_pack
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import MissingError
 from evidence.api.actors import actor_of, idempotency_of, principal_of
 from evidence.api.permissions import opens_to
@@ -69,7 +70,7 @@ class PackList(APIView):
     permission_classes = [opens_to(*requests.ROLES)]
 
     @extend_schema_serializer(component_name="PackIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         systems = serializers.ListField(child=serializers.CharField(max_length=60), default=list, max_length=1000)
 
         def get_fields(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Reports: ask for one, see what became of it."""
 
-from typing import Any
-
 from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -14,6 +12,7 @@ from compliance.models import Report
 from compliance.reports import sending
 from compliance.tasks import send_report
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import MissingError
 from evidence.api.actors import idempotency_of, person_of
 from evidence.api.permissions import opens_to
@@ -27,7 +26,7 @@ class ReportOut(serializers.ModelSerializer[Report]):
         fields = ("id", "kind", "month", "state", "requested_at", "sent_at", "pdf_sha256", "index", "error")
 
 
-class ReportIn(serializers.Serializer[Any]):
+class ReportIn(StrictSerializer):
     kind = serializers.ChoiceField(Report.KINDS)
     month = serializers.CharField(max_length=7, help_text="As in 2026-03")
 

@@ -4,12 +4,13 @@ A rule is named in a control's YAML; ``with`` there holds its parameters. `now` 
 the evaluation is pinned to: what is not due then is neither satisfied nor missing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from compliance.controls.exceptions import Life
 from compliance.controls.facts import Item, Verdict
+from evidence import approvals
 from evidence.events import Event
 
 Parameters = Mapping[str, Any]
@@ -30,15 +31,15 @@ def rule(name: str) -> Callable[[Rule], Rule]:
 
 @rule("approved-before")
 def approved_before(item: Item, parameters: Parameters, now: datetime) -> Verdict:
-    """Each role's newest decision on the deployed digest was received before the deploy, each from another person.
+    """In each role the deployed digest stood approved before the deploy, each by another person, as the gate judges it.
 
     The deploy's own time is the earlier of its record's receipt and its claim: neither helps a late approval.
     """
     deploy = item.event
     started = min(deploy.at, deploy.occurred)
-    decisions = [event for event in item.of("approval") if event.digest == deploy.digest]
-    before = {role: _newest(decisions, role, until=started) for role in parameters["roles"]}
-    granted = {role: event for role, event in before.items() if event and event.outcome == "approved"}
+    decisions = item.of("approval")
+    before = {role: approvals.decision(decisions, role, deploy.digest, until=started) for role in parameters["roles"]}
+    granted = {role: event for role, event in before.items() if event and event.outcome == approvals.APPROVED}
     lacking = [role for role in parameters["roles"] if role not in granted]
     records = tuple(event.index for event in granted.values())
     if not lacking:
@@ -46,20 +47,14 @@ def approved_before(item: Item, parameters: Parameters, now: datetime) -> Verdic
         if len(people) < len(granted):
             return Verdict(Verdict.MISSING, "one person approved in two roles", records)
         return Verdict(Verdict.SATISFIED, "", records, max(event.at for event in granted.values()), started)
-    after = {role: _newest(decisions, role) for role in lacking}
-    if all(event and event.outcome == "approved" for event in after.values()):
-        late = [event for event in after.values() if event]
+    late = [event for role in lacking if (event := approvals.approval(decisions, role, deploy.digest))]
+    if len(late) == len(lacking):
         last = max(event.at for event in late)
         detail = f"approved by {', '.join(lacking)} after the deploy started"
         return Verdict(Verdict.LATE, detail, records + tuple(e.index for e in late), last, started)
-    refused = [role for role in lacking if (event := before[role]) and event.outcome != "approved"]
+    refused = [role for role in lacking if before[role]]
     detail = f"no approval by {', '.join(lacking)} for {_short(deploy.digest)}"
     return Verdict(Verdict.MISSING, detail + (f" ({', '.join(refused)} decided against)" if refused else ""), records)
-
-
-def _newest(decisions: Iterable[Event], role: str, until: datetime | None = None) -> Event | None:
-    found = [e for e in decisions if e.facts.get("role") == role and (until is None or e.at < until)]
-    return found[-1] if found else None
 
 
 @rule("tested-before")

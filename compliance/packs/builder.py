@@ -117,6 +117,7 @@ def _ipe(planned: Plan, predicate: dict[str, Any], counts: dict[str, Any], names
         "as_of": format_time(planned.period.now),
         "log": predicate["checkpoint"] | {"leaves_from": planned.range_start, "first_of_period": planned.first},
         "revisions": {"controls": catalog.load().revision, "kinds": kinds.load().revision},
+        "reconciliation": counts.pop("reconciliation"),
         "counts": counts,
         "gaps": {
             "sequence": "none: step 4 of the verification folds every leaf of the range to the checkpoint",

@@ -14,6 +14,7 @@ from compliance.packs.bag import BagWriter
 from compliance.packs.contents import artifacts, to_json
 from compliance.packs.names import Names
 from compliance.packs.plan import Plan
+from compliance.packs.reconciled import reconcile
 from compliance.packs.tables import Table
 from evidence.events import BACKFILLED, LATER, event_of
 from evidence.ledger.draft import Recorded
@@ -165,6 +166,9 @@ class Findings:
         """Judge the controls, write all tables into the bag, and return the counts for `ipe.json`."""
         self._write_exceptions(bag)
         self._write_criteria(bag)
+        reconciled = reconcile(self.plan.period)
+        for failure in reconciled.rows:
+            self._fail(*failure)
         for digest, _, _, size, name, media_type, index in artifacts(self.plan):
             self.files.add(digest, size, name, media_type, index)
         return {
@@ -176,6 +180,8 @@ class Findings:
                 for control, counts in self.summary.by_control.items()
             },
             "failures": self.failures.write_to(bag, layout.FAILURES),
+            "deployed_by_who_approved": reconciled.own_approvals,
+            "reconciliation": reconciled.to_json(),
             "artifacts": self.files.write_to(bag, layout.population_path("artifacts")),
             "records": {k: self.counts[k] for k in ("required", "supporting", "disposed", "withdrawn")},
             "recorded_more_than_15_minutes_later": self.counts["recorded_later"],

@@ -21,6 +21,8 @@ CRITERIA_PREFIX = "criteria/"
 LOG_PREFIX = "log/"
 CHECKPOINT, FRONTIER, CONSISTENCY = "log/checkpoint", "log/frontier.json", "log/consistency.json"
 KEYS, IPE, FAILURES, INDEX = "keys.json", "ipe.json", "failures.csv", "index.html"
+#: Sources of rows in `failures.csv` beside kinds and controls.
+INVENTORY, DEPLOYER = "deploy.inventory", "deployer-approved"
 #: Records that name a key of the service with which a pack may be signed.
 KEY_KINDS = ("key.created", "key.rotated")
 #: Populations whose members the verifier counts again from the records themselves.
@@ -48,6 +50,24 @@ def is_required(leaf: Leaf, *, kinds: Iterable[str], systems: frozenset[str], st
     """Whether a pack must hold this record: its kind, its systems (or all), and when it happened."""
     in_scope = not leaf.scope or not systems.isdisjoint(leaf.scope)
     return in_scope and start <= leaf.occurred < end and kind_is_in(leaf.kind, kinds)
+
+
+def listed(body: Mapping[str, Any], *, start: datetime, end: datetime) -> set[tuple[str, str]]:
+    """Source and id of each production deployment of [start, end) that a `deploy.inventory` lists."""
+    source = str(body.get("source", ""))
+    return {
+        (source, str(row["id"]))
+        for row in body.get("rows", [])
+        if (row.get("environment") or "production") == "production" and _within(row.get("at"), start, end)
+    }
+
+
+def _within(text: object, start: datetime, end: datetime) -> bool:
+    try:
+        at = datetime.fromisoformat(str(text).upper())
+    except ValueError:  # a leap second, which no clock shows
+        return False
+    return at.tzinfo is not None and start <= at < end
 
 
 def population_of(kind: str, body: Mapping[str, Any], *, required: bool) -> str | None:

@@ -2,7 +2,9 @@
 
 Lists that grow with the pack are tables of a temporary SQLite file: ``required`` (leaves of the pack's kinds,
 systems and period), ``record`` (records found), ``member`` (populations as the records give them), ``disposed``
-(who says that which record was disposed of), ``named`` (artifacts that records name).
+(who says that which record was disposed of), ``withdrawn`` (what a record withdraws), ``inventory`` (lists of
+deployments received since the period began), ``listed`` (their rows of the period), ``named`` (artifacts that records
+name).
 """
 
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ CREATE TABLE required ("index" INTEGER PRIMARY KEY);
 CREATE TABLE record ("index" INTEGER PRIMARY KEY, disposed_by INTEGER);
 CREATE TABLE member (population TEXT, "index" INTEGER, PRIMARY KEY (population, "index"));
 CREATE TABLE disposed ("index" INTEGER, by_record INTEGER, PRIMARY KEY ("index", by_record));
+CREATE TABLE withdrawn ("index" INTEGER PRIMARY KEY);
+CREATE TABLE inventory ("index" INTEGER PRIMARY KEY);
+CREATE TABLE listed (by_record INTEGER, source TEXT, id TEXT);
 CREATE TABLE named (digest TEXT PRIMARY KEY, must INTEGER);
 """
 

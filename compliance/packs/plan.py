@@ -1,8 +1,9 @@
 """Which leaves and records a pack holds, decided at a pinned checkpoint.
 
 Required are all records that happened in the period, of the pack's systems or of all of them. With them come those
-they rest on, whenever recorded: everything of their releases, every exception that was open in the period, what
-withdrew or disposed of a record, and the record that names the pack's own key.
+they rest on, whenever recorded: everything of their releases, every exception that was open in the period, every
+list of deployments received since it began, what withdrew or disposed of a record, and the record that names the
+pack's own key.
 """
 
 import sqlite3
@@ -14,7 +15,7 @@ from django.db.models import Q
 
 from compliance.controls.populations import Period, exception_lives
 from compliance.models import Pack
-from compliance.packs import layout
+from compliance.packs import layout, reconciled
 from compliance.packs.bag import BagWriter
 from config.errors import ConflictError
 from evidence.keys import record_signer
@@ -163,6 +164,7 @@ def add_supporting(plan: Plan, progress: Progress) -> None:
         _want_rows(plan, Q(release__in=names))
     for life in exception_lives(plan.period):
         plan.want(event.index for event in life.events)
+    plan.want(row.index for row in reconciled.inventories(plan.period))
     if plan.key_record is not None:
         plan.want([plan.key_record])
     _add_consequences(plan)

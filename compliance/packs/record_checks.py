@@ -111,6 +111,12 @@ def _look_into(pack: Pack, record: _Record, envelope: Envelope, context: dict[st
     if kind == "retention.disposed":
         gone = ((int(i), index) for i in stated.predicate["records"])
         pack.db.executemany("INSERT OR IGNORE INTO disposed VALUES (?, ?)", gone)
+    if kind == "record.withdrawn":
+        pack.db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?)", (int(stated.predicate["index"]),))
+    if kind == "deploy.inventory" and record.leaf.at >= pack.scope.start:
+        rows = layout.listed(stated.predicate, start=pack.scope.start, end=pack.scope.end)
+        pack.db.execute("INSERT INTO inventory VALUES (?)", (index,))
+        pack.db.executemany("INSERT INTO listed VALUES (?, ?, ?)", ((index, *row) for row in rows))
     must = kind in pack.predicate["artifact_kinds"]
     digests = ((s.digest["sha256"], must) for s in stated.subjects if "sha256" in s.digest)
     pack.db.executemany(
@@ -180,15 +186,46 @@ def artifacts(pack: Pack) -> str:
 
 
 def populations(pack: Pack) -> str:
-    stated = pack.json(layout.IPE)["counts"]
+    ipe = pack.json(layout.IPE)
+    stated = ipe["counts"]
     for name in layout.POPULATIONS:
         listed = _check_population(pack, name)
         if listed != stated["populations"][name]:
             raise InconsistentError(f"ipe.json counts {stated['populations'][name]} {name}, the table has {listed}")
     for control, expected in stated["controls"].items():
         _check_criteria(pack, control, expected)
+    _check_failures(pack, stated["failures"], ipe.get("reconciliation"))  # packs of before have none
     summary = ", ".join(f"{stated['populations'][name]} {name}" for name in layout.POPULATIONS)
-    return f"{summary}; {len(stated['controls'])} controls"
+    return f"{summary}; {len(stated['controls'])} controls; {stated['failures']} failures"
+
+
+def _check_failures(pack: Pack, expected: int, reconciliation: dict[str, Any] | None) -> None:
+    """Rows are counted, rest on records of the pack, and name everything that a host lists besides."""
+    found, unmatched = 0, 0
+    for row in tables.rows(bags.lines(pack.container, f"data/{layout.FAILURES}")):
+        found += 1
+        unmatched += row["source"] == layout.INVENTORY
+        for index in filter(None, [row["index"], *row["records"].split("; ")]):
+            if not pack.count('SELECT count(*) FROM record WHERE "index" = ?', int(index)):
+                raise InconsistentError(f"failures.csv rests on record {index}, which is not in the pack")
+    if found != expected:
+        raise InconsistentError(f"failures.csv has {found} rows, ipe.json says {expected}")
+    if reconciliation is not None:
+        _check_reconciliation(pack, reconciliation, unmatched)
+
+
+def _check_reconciliation(pack: Pack, stated: dict[str, Any], unmatched: int) -> None:
+    if unmatched != stated["unrecorded"] + stated["unlisted"]:
+        raise InconsistentError(f"failures.csv has {unmatched} unmatched deployments, ipe.json says otherwise")
+    question = 'SELECT "index" FROM inventory EXCEPT SELECT "index" FROM withdrawn ORDER BY 1'
+    there = [index for (index,) in pack.db.execute(question)]
+    if there != [int(each["index"]) for each in stated["inventories"]]:
+        raise InconsistentError(f"the records have the inventories {there}, ipe.json names others")
+    rows = pack.count(
+        "SELECT count(*) FROM (SELECT DISTINCT source, id FROM listed WHERE by_record NOT IN (SELECT * FROM withdrawn))"
+    )
+    if rows != stated["matched"] + stated["unrecorded"]:
+        raise InconsistentError(f"inventories list {rows} deployments of the period, ipe.json accounts for others")
 
 
 def _check_population(pack: Pack, name: str) -> int:

@@ -14,7 +14,8 @@
 8. Pack key: the log itself names the key of step 3 as the one that signs for the service.
 9. Completeness: every leaf of the pack's kinds, systems and period has its record or its disposition.
 10. Artifacts: each has the digest it is named by, and a record in the pack that names it.
-11. Populations: the tables list exactly the records that the pack holds, and the stated counts are theirs.
+11. Populations: the tables list exactly the records that the pack holds, and the stated counts are theirs; failures
+    rest on records of the pack, and every deployment that an inventory lists is matched or stands there.
 12. History (only with `since`): the earlier checkpoint is a beginning of this log.
 """
 

@@ -63,7 +63,7 @@ def _line(release: Release, records: list[Record], moment: datetime) -> ReleaseL
     production = [record for record in records if record.facts.get("environment") == "production"]
     deploys = [record for record in production if record.kind == "deploy.finished"]
     last = deploys[-1] if deploys else None
-    approvals = [a for a in current_approvals(release.approvals.all()) if a.at < moment]
+    approvals = [a for a in current_approvals(release.approvals.all(), release.manifest_digest) if a.at < moment]
     standing = [a for a in approvals if a.manifest_digest == release.manifest_digest and a.decision == "approved"]
     return ReleaseLine(
         id=release.pk,

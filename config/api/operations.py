@@ -43,6 +43,7 @@ _WITH_BODY = {
     400: ["json_duplicate_key", "json_malformed"],
     413: ["body_too_large"],
     415: ["media_type_unsupported"],
+    422: ["body_invalid"],
 }
 _PAGED = {422: ["cursor_invalid", "limit_invalid"]}
 #: What a call that writes and cannot be rehearsed says to ``dry_run=1``.

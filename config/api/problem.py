@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from config import errors
+from config.api import strict
 from config.database import leave_connection
 
 logger = logging.getLogger(__name__)
@@ -112,14 +113,7 @@ def _from_drf(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     assert isinstance(error, drf.APIException)
     status, headers = error.status_code, {}
     if isinstance(error, drf.ValidationError):
-        document = body(
-            status=422,
-            code="invalid",
-            title="Not acceptable",
-            detail=_first_message(error.detail),
-            errors=_flatten(error.detail),
-        )
-        return 422, document, {}
+        return 422, _invalid(_flatten(error.detail)), {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="prooftrail"'
     if wait := getattr(error, "wait", None):  # drf.Throttled
@@ -135,7 +129,7 @@ def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:
         return [
             row
             for name, value in detail.items()
-            for row in _flatten(value, where if name == "non_field_errors" else f"{where}.{name}")
+            for row in _flatten(value, where if name == "non_field_errors" else where + _step(name))
         ]
     if isinstance(detail, list):
         if all(not isinstance(item, dict | list) for item in detail):
@@ -146,9 +140,22 @@ def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:
     return [{"where": where, "code": str(getattr(detail, "code", "invalid")), "detail": str(detail)}]
 
 
-def _first_message(detail: Any) -> str:
-    rows = _flatten(detail)
-    return f"{rows[0]['where']}: {rows[0]['detail']}" if rows else "The input is not acceptable."
+def _step(name: str | int) -> str:
+    return f"[{name}]" if isinstance(name, int) else f".{name}"
+
+
+def _invalid(rows: list[dict[str, str]]) -> dict[str, Any]:
+    """What a serializer refused; a member that there is not is the input's shape, as in the body of a record."""
+    unknown = next((row for row in rows if row["code"] == strict.CODE), None)
+    first = unknown or (rows[0] if rows else None)
+    return body(
+        status=422,
+        code=strict.CODE if unknown else "invalid",
+        title="Not acceptable",
+        detail=f"{first['where']}: {first['detail']}" if first else "The input is not acceptable.",
+        where=unknown["where"] if unknown else None,
+        errors=rows,
+    )
 
 
 def method_not_allowed(request: HttpRequest, allowed: Sequence[str]) -> JsonResponse:

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from evidence import manifests
 from evidence.admin.forms import person
+from evidence.admin.release_plans import may_plan
 from evidence.admin.release_steps import may_end, may_work
 from evidence.checklist import Item, record_named
 from evidence.deploys import Deployment, Retrospective
@@ -59,13 +60,14 @@ def context(request: HttpRequest, release: Release) -> dict[str, Any]:
         "cutover": [_step(release, number, step, works) for number, step in enumerate(state.cutover)],
         "sections": _sections(release, state, works),
         "roles": _roles(request, release, state.roles),
-        "runs": _runs(state),
+        "runs": _runs(request, release, state),
         "difference": manifests.difference(release),
         "gate": _gate(release),
         "works": works,
+        "plans": may_plan(request, release),
         "signs": release.state == "open" and bool(release.manifest_digest) and bool(roles_of(person(request), release)),
         "ends": may_end(request, release),
-        "urls": {name: url(release, name) for name in ("approve", "notice", "close", "cancel")},
+        "urls": {name: url(release, name) for name in ("approve", "notice", "hotfix", "plan", "close", "cancel")},
     }
 
 
@@ -160,22 +162,31 @@ def roles_of(user: User, release: Release) -> list[str]:
     return list(found.values_list("role", flat=True))
 
 
-def _runs(state: Readiness) -> list[dict[str, Any]]:
+def _runs(request: HttpRequest, release: Release, state: Readiness) -> list[dict[str, Any]]:
     """Deployments, the newest first, with what was wrong and what is owed."""
     owed: dict[int, list[Retrospective]] = {}
     for run, each in state.retrospectives:
         owed.setdefault(run.index, []).append(each)
-    return [_run(state, run, owed.get(run.index, [])) for run in reversed(state.deployments)]
+    mine = roles_of(person(request), release) if owed and release.state == "open" else []
+    decide = f"{url(release, 'approve')}?role={{role}}&manifest={{digest}}"
+    return [_run(state, run, owed.get(run.index, []), mine, decide) for run in reversed(state.deployments)]
 
 
-def _run(state: Readiness, run: Deployment, owed: list[Retrospective]) -> dict[str, Any]:
+def _run(state: Readiness, run: Deployment, owed: list[Retrospective], mine: list[str], decide: str) -> dict[str, Any]:
     return {
         "run": run,
         "tone": _tone(run.outcome),
         "when": _span(run.started.occurred if run.started else None, run.finished.occurred if run.finished else None),
         "failures": [failure for failure in state.failures if failure.deployment.index == run.index],
-        "owed": [{"each": each, "tone": _tone(each.state)} for each in owed],
+        "owed": [_owed(each, run, mine, decide) for each in owed],
     }
+
+
+def _owed(each: Retrospective, run: Deployment, mine: list[str], decide: str) -> dict[str, Any]:
+    """What a deploy owes, with the way to the decision for whoever signs in that role."""
+    waits = each.state in {"due", "overdue"} and each.role in mine
+    to = decide.format(role=each.role, digest=run.digest) if waits else ""
+    return {"each": each, "tone": _tone(each.state), "url": to}
 
 
 def _gate(release: Release) -> dict[str, Any] | None:

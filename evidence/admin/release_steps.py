@@ -80,7 +80,7 @@ def _require_work(request: HttpRequest, release: Release) -> None:
         raise PermissionDenied
 
 
-def _post(request: HttpRequest, release: Release, form: LedgerForm, kind: str, body: Mapping[str, Any]) -> Placed:
+def record(request: HttpRequest, release: Release, form: LedgerForm, kind: str, body: Mapping[str, Any]) -> Placed:
     """A record of the person's own, by the same way as over the API."""
     return append(
         plain_draft(
@@ -114,7 +114,7 @@ def checklist_view(request: HttpRequest, release: Release, item_id: str, back: s
         body = answer_body(
             section, item, done=data["answer"] == "done", evidence=data["evidence"], reason=data["reason"]
         )
-        return _post(request, release, form, "release.checklist", body)
+        return record(request, release, form, "release.checklist", body)
 
     return _answer(
         request,
@@ -148,7 +148,7 @@ def cutover_view(request: HttpRequest, release: Release, number: int, back: str,
 
     def write() -> Placed:
         body = {"step": step.step, "state": state, "note": form.cleaned_data["note"]}
-        return _post(request, release, form, "cutover.step", {k: v for k, v in body.items() if v})
+        return record(request, release, form, "cutover.step", {k: v for k, v in body.items() if v})
 
     lead = f"Recorded with your name and this moment as the time when “{step.step}” {state}."
     return _answer(request, form, write, back, title=f"{verb}: {step.step}", lead=lead, submit=verb, crumbs=crumbs)
@@ -160,7 +160,7 @@ def notice_view(request: HttpRequest, release: Release, back: str, crumbs: Any) 
 
     def write() -> Placed:
         data = {name: form.cleaned_data[name] for name in ("audience", "channel", "text") if form.cleaned_data[name]}
-        return _post(request, release, form, "notice.sent", data | {"owner": person(request).name})
+        return record(request, release, form, "notice.sent", data | {"owner": person(request).name})
 
     lead = "Record that you told somebody about this release. Prooftrail sends nothing itself."
     return _answer(request, form, write, back, title="Record a notice", lead=lead, submit="Record", crumbs=crumbs)

@@ -14,48 +14,27 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import (
-    UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
 )
 
-from evidence.admin import release_page, release_steps
-from evidence.admin.forms import LedgerForm, actor, page, person, text_input, written
-from evidence.admin.release_page import roles_of, url
+from evidence.admin import release_approval, release_page, release_plans, release_steps
+from evidence.admin.forms import actor, page, person, text_input
+from evidence.admin.release_page import url
 from evidence.admin.shown import shown
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
-from evidence.ledger import append, reader
+from evidence.ledger import append
 from evidence.models import Approval, Record, Release, System
 from evidence.people import display_names, visible_systems
 from evidence.records import plain_draft
-from evidence.releases import approve, current_approvals
+from evidence.releases import current_approvals, given_afterwards
 from evidence.tlog.leaf import format_time
 
 #: Steps of a timeline that one page shows; the list of records has the rest.
 STEPS = 500
 TYPES = [("regular", "Regular"), ("hotfix", "Hotfix")]
-DECISIONS = [("approved", "Approve"), ("rejected", "Reject"), ("withdrawn", "Withdraw my earlier decision")]
-
-
-class ApprovalForm(LedgerForm):
-    manifest_digest = forms.CharField(widget=forms.HiddenInput)
-    decision = forms.ChoiceField(choices=DECISIONS, initial="approved", widget=UnfoldAdminRadioSelectWidget)
-    comment = forms.CharField(
-        required=False,
-        max_length=2000,
-        widget=UnfoldAdminTextareaWidget({"rows": 3}),
-        help_text="Required for a rejection. It becomes part of the signed record.",
-    )
-
-    def __init__(self, *args: Any, roles: list[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        choices = [(role, role) for role in roles]
-        self.fields["role"] = forms.ChoiceField(
-            label="In the role", choices=choices, widget=UnfoldAdminSelectWidget(choices=choices)
-        )
-        self.order_fields(["role", "decision", "comment"])
 
 
 class ReleaseForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
@@ -209,6 +188,8 @@ class ReleaseAdmin(RoleAdmin):
             path("<path:object_id>/approve/", view(self.approve_view), name="evidence_release_approve"),
             path("<path:object_id>/checklist/<str:step>/", view(self.checklist), name="evidence_release_checklist"),
             path("<path:object_id>/cutover/<int:step>/", view(self.cutover), name="evidence_release_cutover"),
+            path("<path:object_id>/plan/", view(self.plan), name="evidence_release_plan"),
+            path("<path:object_id>/hotfix/", view(self.hotfix), name="evidence_release_hotfix"),
             path("<path:object_id>/notice/", view(self.notice), name="evidence_release_notice"),
             path("<path:object_id>/close/", view(self.end), {"verb": "close"}, name="evidence_release_close"),
             path("<path:object_id>/cancel/", view(self.end), {"verb": "cancel"}, name="evidence_release_cancel"),
@@ -222,6 +203,14 @@ class ReleaseAdmin(RoleAdmin):
     def cutover(self, request: HttpRequest, object_id: str, step: int) -> HttpResponse:
         release = self._release(request, object_id)
         return release_steps.cutover_view(request, release, step, url(release), _crumbs(release))
+
+    def plan(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_plans.plan_view(request, release, url(release), _crumbs(release))
+
+    def hotfix(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        release = self._release(request, object_id)
+        return release_plans.hotfix_view(request, release, url(release), _crumbs(release))
 
     def notice(self, request: HttpRequest, object_id: str) -> HttpResponse:
         release = self._release(request, object_id)
@@ -255,65 +244,22 @@ class ReleaseAdmin(RoleAdmin):
             window=span(release.window_from, release.window_to),
             steps=steps,
             earlier=count - len(steps),
-            approvals=_approval_rows(release),
+            **_decisions(release),
             **release_page.context(request, release),
         )
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Sign off: shows what is approved, and approves exactly the digest that was shown (R1.5)."""
         release = self._release(request, object_id)
-        roles = roles_of(person(request), release)
-        initial = {"manifest_digest": release.manifest_digest, "role": request.GET.get("role")}
-        form = ApprovalForm(request.POST or None, roles=roles, initial=initial)
-        if request.method == "POST":
-            placed = written(form, lambda: _approve(request, release, form))
-            if placed is not None:
-                messages.success(request, f"Your decision is record #{placed.index}.")
-                return HttpResponseRedirect(url(release))
-        stale = form.is_bound and form.data.get("manifest_digest") != release.manifest_digest
-        return page(
-            request,
-            "evidence/approve.html",
-            title="Sign off",
-            crumbs=_crumbs(release),
-            release=release,
-            roles=roles,
-            form=form,
-            stale=stale,
-            manifest=_manifest(release),
-            cancel=url(release),
-        )
-
-
-def _approve(request: HttpRequest, release: Release, form: ApprovalForm) -> Any:
-    data = form.cleaned_data
-    return approve(
-        release=release,
-        person=person(request),
-        actor=actor(request),
-        role=data["role"],
-        decision=data["decision"],
-        manifest_digest=data["manifest_digest"],
-        comment=data["comment"],
-        idempotency=form.idempotency(request),
-    )
+        return release_approval.approve_view(request, release, _crumbs(release))
 
 
 def _crumbs(release: Release) -> list[tuple[str, str]]:
     return [(reverse("admin:evidence_release_changelist"), "Releases"), (url(release), release.tag)]
 
 
-def _manifest(release: Release) -> dict[str, Any] | None:
-    """The body of the manifest that stands to be approved; None when there is none, or it was disposed of."""
-    if release.manifest_index is None:
-        return None
-    stored = reader.get(release.manifest_index)
-    return stored.recorded.body if stored.envelope is not None else None
-
-
 def standing(release: Release) -> list[Approval]:
     """Decisions that stand, one for each person and role."""
-    return current_approvals(release.approvals.all())
+    return current_approvals(release.approvals.all(), release.manifest_digest)
 
 
 def is_stale(release: Release, approval: Approval) -> bool:
@@ -330,7 +276,13 @@ def approval_tone(release: Release, approval: Approval) -> str:
     return "success" if approval.decision == "approved" else "danger"
 
 
-def _approval_rows(release: Release) -> list[dict[str, Any]]:
+def _decisions(release: Release) -> dict[str, Any]:
+    """Every decision, the newest first; and which records are retrospective ones, for the timeline, too."""
+    late = given_afterwards(release)
+    return {"approvals": _approval_rows(release, late), "late_decisions": late}
+
+
+def _approval_rows(release: Release, late: frozenset[int]) -> list[dict[str, Any]]:
     approvals = list(release.approvals.all())
     names = display_names(approval.person for approval in approvals)
     counting = {approval.index for approval in standing(release)}
@@ -341,6 +293,7 @@ def _approval_rows(release: Release) -> list[dict[str, Any]]:
             "tone": approval_tone(release, approval) if approval.index in counting else "neutral",
             "stale": is_stale(release, approval),
             "superseded": approval.index not in counting,
+            "late": approval.index in late,
         }
         for approval in sorted(approvals, key=lambda approval: -approval.index)
     ]

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.fields import Text
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError
 from evidence import artifacts, uploads
 from evidence.api.actors import principal_of
@@ -55,7 +56,7 @@ class ArtifactList(APIView):
     permission_classes = [PipelineOrPeople, Writes]
 
     @extend_schema_serializer(component_name="ArtifactIn")
-    class Input(serializers.Serializer[Any]):
+    class Input(StrictSerializer):
         sha256 = serializers.RegexField(r"^[0-9a-f]{64}$")
         size = serializers.IntegerField(min_value=0)
         name = Text(r"^[^\x00-\x1f]{1,255}$")
@@ -128,14 +129,20 @@ class ArtifactDetail(APIView):
 class ArtifactConfirm(APIView):
     permission_classes = [PipelineOrPeople, Writes]
 
+    @extend_schema_serializer(component_name="ArtifactConfirmIn")
+    class Input(StrictSerializer):
+        system = serializers.CharField(required=False)
+
     @extend_schema(
         operation_id="artifacts_confirm",
-        request=inline_serializer("ArtifactConfirmIn", {"system": serializers.CharField(required=False)}),
+        request=Input,
         responses={200: ArtifactOut, 202: ArtifactOut},
     )
     def post(self, request: Request, sha256: str) -> Response:
         """Check the uploaded bytes and put them under lock: 200, or 202 while the worker reads a large file."""
-        name = request.data.get("system") if isinstance(request.data, dict) else None
+        data = self.Input(data=request.data or {})
+        data.is_valid(raise_exception=True)
+        name = data.validated_data.get("system")
         artifact = artifacts.begin_check(artifacts.find(_system(request, name), sha256))
         if artifact.state == Artifact.CHECKING:
             transaction.on_commit(lambda: check_artifact.delay(artifact.pk), robust=True)

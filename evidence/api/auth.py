@@ -1,7 +1,5 @@
 """CI jobs sign in: an id-token for an access token."""
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -9,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.api.strict import StrictSerializer
 from evidence.api.actors import check_key
 from evidence.api.parsers import raw_body
 from evidence.oidc import exchange, idtokens
@@ -21,7 +20,7 @@ class OidcExchange(APIView):
     permission_classes = [AllowAny]
 
     @extend_schema_serializer(component_name="OidcIn")
-    class Input(serializers.Serializer[Any]):
+    class Input(StrictSerializer):
         id_token = serializers.CharField(max_length=idtokens.MAX_LENGTH, trim_whitespace=False)
         pipeline = serializers.CharField(max_length=80, required=False)
 

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.api.strict import refuse_unknown
 from config.api.times import parse_time
 from config.errors import InvalidError
 from evidence import placing
@@ -104,10 +105,7 @@ class ReleaseGate(APIView):
     def post(self, request: Request, release_id: str) -> Response:
         """Decide: the answer under the ledger's lock, recorded with what it looked at (`gate.decision`)."""
         data = request.data if isinstance(request.data, dict) else {}
-        if unknown := data.keys() - {"environment"}:
-            raise InvalidError(
-                f"There is no member {sorted(unknown)[0]!r}: a decision is about now.", code="invalid", where="$"
-            )
+        refuse_unknown(data, ["environment"])  # no `as_of`: a decision is about now
         placed = decide(
             release=_visible(request, release_id),
             environment=data.get("environment", ""),

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError
 from evidence import placing, records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
@@ -22,7 +23,7 @@ from evidence.ledger import append
 from evidence.models import Approval, Record, Release
 from evidence.people import display_names, visible_systems
 from evidence.readiness import readiness
-from evidence.releases import approve, current_approvals
+from evidence.releases import approve, current_approvals, given_afterwards
 from evidence.tlog.leaf import format_time
 
 _STATES = ("open", "closed", "cancelled")
@@ -36,6 +37,9 @@ class ApprovalOut(serializers.Serializer[Approval]):
     comment = serializers.CharField()
     manifest_digest = serializers.CharField()
     stale = serializers.BooleanField(source="is_stale")
+    retrospective = serializers.BooleanField(
+        default=False, help_text="Owed by an emergency deploy of this manifest, and given after it"
+    )
     at = serializers.DateTimeField()
 
 
@@ -135,13 +139,16 @@ class ReleaseDetail(APIView):
 
 def _approvals(release: Release, approvals: list[Approval]) -> list[Mapping[str, Any]]:
     names = display_names(approval.person for approval in approvals)
-    standing = {approval.index for approval in current_approvals(approvals)}
+    standing = {approval.index for approval in current_approvals(approvals, release.manifest_digest)}
+    late = given_afterwards(release)
     for approval in approvals:
         approval.release = release
-    return [
-        ApprovalOut(approval).data | {"person": names[approval.person], "counts": approval.index in standing}
-        for approval in approvals
-    ]
+    return [_approval(approval, names, late) | {"counts": approval.index in standing} for approval in approvals]
+
+
+def _approval(approval: Approval, names: Mapping[str, str], late: frozenset[int]) -> dict[str, Any]:
+    known = {"person": names[approval.person], "retrospective": approval.index in late}
+    return {**ApprovalOut(approval).data, **known}
 
 
 class ReleaseTimeline(APIView):
@@ -156,17 +163,23 @@ class ReleaseTimeline(APIView):
         pages.ordering = "index"
         page = pages.paginate_queryset(found, request, view=self) or []
         names = display_names(record.principal for record in page)
-        found_page = pages.get_paginated_response([row(record, names) for record in page])
+        late = given_afterwards(release) if any(record.kind == "approval" for record in page) else frozenset()
+        found_page = pages.get_paginated_response([_step(record, names, late) for record in page])
         if "cursor" not in request.query_params:
             found_page.data["planned"] = PlanOut(readiness(release)).data
         return found_page
+
+
+def _step(record: Record, names: dict[str, str], late: frozenset[int]) -> dict[str, Any]:
+    more = {"retrospective": record.index in late} if record.kind == "approval" else {}
+    return row(record, names) | more
 
 
 class ReleaseApprovals(APIView):
     permission_classes = [opens_to(*INSIDE)]
 
     @extend_schema_serializer(component_name="ApprovalIn")
-    class Input(serializers.Serializer[Any]):
+    class Input(StrictSerializer):
         role = serializers.RegexField(r"^[a-z][a-z0-9-]{0,39}$")
         decision = serializers.ChoiceField(["approved", "rejected", "withdrawn"], default="approved")
         manifest_digest = serializers.RegexField(r"^sha256:[0-9a-f]{64}$")
@@ -178,7 +191,10 @@ class ReleaseApprovals(APIView):
         responses={201: inline_serializer("Approved", {"approval": ApprovalOut(), "receipt": serializers.DictField()})},
     )
     def post(self, request: Request, release_id: str) -> Response:
-        """Sign off, reject or withdraw, for the manifest's digest that was read (R1.5)."""
+        """Sign off, reject or withdraw, for the manifest's digest that was read (R1.5).
+
+        That is the newest manifest, or one that an emergency deploy took to production without this role's approval.
+        """
         release = _visible(request, release_id)
         data = self.Input(data=request.data)
         data.is_valid(raise_exception=True)
@@ -190,4 +206,5 @@ class ReleaseApprovals(APIView):
             **data.validated_data,
         )
         approval = Approval.objects.select_related("release").get(pk=placed.index)
-        return answer(placed, approval=ApprovalOut(approval).data | {"person": person_of(request).name})
+        names = {approval.person: person_of(request).name}
+        return answer(placed, approval=_approval(approval, names, given_afterwards(release)))

@@ -1,7 +1,5 @@
 """A person's own access tokens."""
 
-from typing import Any
-
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
@@ -9,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.api.strict import StrictSerializer
 from config.errors import ForbiddenError, MissingError
 from evidence.api.actors import actor_of, person_of
 from evidence.api.permissions import INSIDE, opens_to
@@ -23,7 +22,7 @@ class TokenList(APIView):
     permission_classes = [_PEOPLE]
 
     @extend_schema_serializer(component_name="TokenIn")
-    class Input(serializers.Serializer[Any]):
+    class Input(StrictSerializer):
         label = serializers.CharField(max_length=120)  # type: ignore[assignment]  # shadows a field option
         days = serializers.FloatField(min_value=0.01, max_value=90, default=1)
 

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import ForbiddenError, InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
@@ -52,8 +53,8 @@ class ReadersAndPeople(APIView):
 
 class Exceptions(ReadersAndPeople):
     @extend_schema_serializer(component_name="ExceptionIn")
-    class In(serializers.Serializer[Any]):
-        class Control(serializers.Serializer[Any]):
+    class In(StrictSerializer):
+        class Control(StrictSerializer):
             title = serializers.CharField(max_length=500)
             evidence = serializers.CharField(max_length=500, required=False)
 
@@ -134,7 +135,7 @@ class ExceptionDetail(ReadersAndPeople):
 
 class ExceptionTransitions(ReadersAndPeople):
     @extend_schema_serializer(component_name="TransitionIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         to = serializers.CharField(max_length=40)
         reason = serializers.CharField(max_length=4000, default="", allow_blank=True)
         expires_at = serializers.CharField(max_length=40, required=False, help_text="For renewal_requested")
@@ -179,9 +180,12 @@ class ExceptionTransitions(ReadersAndPeople):
         return self.PLAIN[given["to"]](**common)
 
 
+_MEMBERS = frozenset(Exceptions.In().fields)
+
+
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
     """The members of an amendment, checked as those of a request; `lifecycle` says which may change."""
-    asked = Exceptions.In(data=given, partial=True)
+    asked = Exceptions.In(data={name: value for name, value in given.items() if name in _MEMBERS}, partial=True)
     asked.is_valid(raise_exception=True)
     return given | {name: value for name, value in asked.validated_data.items() if name in given}
 

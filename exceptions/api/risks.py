@@ -1,13 +1,12 @@
 """The risk register over HTTP."""
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.api.pagination import CursorPagination
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of
 from evidence.api.receipts import answer
@@ -28,7 +27,7 @@ def seen_by(request: Request) -> RiskQuerySet:
 
 class Risks(ReadersAndPeople):
     @extend_schema_serializer(component_name="RiskIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         title = serializers.CharField(max_length=200)
         description = serializers.CharField(max_length=8000, default="", allow_blank=True)
         likelihood = serializers.IntegerField(min_value=1, max_value=5)
@@ -73,7 +72,7 @@ class Risks(ReadersAndPeople):
 
 class RiskDetail(ReadersAndPeople):
     @extend_schema_serializer(component_name="RiskChangeIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         reason = serializers.CharField(max_length=4000)
         changes = serializers.DictField(required=False)
         close = serializers.BooleanField(default=False)

@@ -72,6 +72,12 @@ def test_who_deploys_has_not_approved():
     assert codes(good().deploy("production", 0, deployed_by="BOB")) == ["deployer_approved"]
 
 
+def test_who_deploys_is_known_by_what_records_call_them():
+    story = good().deploy("production", 0, deployed_by="Bob@Example.com")
+    assert codes(story) == []
+    assert [f.code for f in failures(story, roles=ROLES, people={"bob": {"bob@example.com"}})] == ["deployer_approved"]
+
+
 def test_an_approval_counts_only_if_it_was_received_before():
     story = Story().manifest().deploy("staging", -50).approve("product", -20, by="lea").deploy("production", 0)
     (run,) = deployments(story, "production")
@@ -93,6 +99,18 @@ def test_the_newest_decision_counts(decision, emergency):
     story = good().approve("qa", -10, by="bob", decision=decision).deploy("production", 0)
     (run,) = deployments(story, "production")
     assert deploys.is_emergency(story, run, ROLES) is emergency
+
+
+def test_nobody_overrides_anothers_rejection():
+    story = good().approve("qa", -12, by="ben", decision="rejected").approve("qa", -10, by="bob")
+    story.deploy("production", 0)
+    (run,) = deployments(story, "production")
+    assert codes(story) == ["approval_missing"]
+    (owed,) = retrospectives(story, run, roles=ROLES, within=DAY, now=at(60))
+    assert (owed.state, owed.approval and owed.approval.by) == ("rejected", "ben")
+    story.approve("qa", 30, by="ben", decision="withdrawn")
+    (owed,) = retrospectives(story, run, roles=ROLES, within=DAY, now=at(60))
+    assert (owed.state, owed.approval and owed.approval.by) == ("given", "bob")
 
 
 def test_history_owes_nothing_but_hides_nothing():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.cli import environment, output, receipts, rehearsals, reports
+from config.cli import environment, incidents, output, receipts, rehearsals, reports
 from config.cli.api import Answer, Api, segment
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.files import LocalFile, local_file, read_body, read_from
@@ -95,6 +95,8 @@ def attest(
     attached = ([report.file] if report else []) + [local_file(path) for path in file or []]
     members = read_body(body) | ({"manifest_digest": manifest_digest} if manifest_digest else {})
     members = report.with_body(members) if report else members
+    if kind == "hotfix" and release:
+        members = incidents.named(Api.current(), members, release)
     evidence = _evidence(kind, release, system, occurred_at, members, attached)
     if predicate_type and not sign_with:
         raise usage("--predicate-type goes with --sign-with", "What the service signs has its own predicate type.")

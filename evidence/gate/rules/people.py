@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from evidence import checklist
+from evidence import approvals, checklist
 from evidence.events import Event, in_words
 from evidence.gate.facts import Facts, counted, deploy_time, short, shown
 from evidence.gate.findings import NOT_APPLICABLE, Finding, late, met, stale, unmet
@@ -20,25 +20,19 @@ def approved(facts: Facts, parameters: Role) -> Finding:
     """Somebody approved this very manifest in the role, and nobody's standing decision in it is against."""
     if facts.manifest is None:
         return no_manifest()
-    decisions = [event for event in facts.own("approval") if event.facts.get("role") == parameters.role]
-    standing = _standing([event for event in decisions if event.digest == facts.digest])
-    against = [event for event in standing if event.outcome == "rejected"]
-    if against:
-        return unmet(f"rejected {shown(against[-1].at)}", against, by=against[-1].by)
-    for_it = [event for event in standing if event.outcome == "approved"]
-    if for_it:
-        return met(f"approved {shown(for_it[-1].at)}", for_it[-1:], by=for_it[-1].by, digest=facts.digest)
-    before = [event for event in _standing(decisions) if event.outcome == "approved"]
+    decisions = approvals.in_role(facts.own("approval"), parameters.role)
+    standing = approvals.standing(decisions)
+    found = approvals.decision(decisions, parameters.role, facts.digest)
+    if found is not None and found.outcome == approvals.REJECTED:
+        against = [event for event in standing if event.digest == facts.digest and event.outcome == approvals.REJECTED]
+        return unmet(f"rejected {shown(found.at)}", against, by=found.by)
+    if found is not None:
+        return met(f"approved {shown(found.at)}", [found], by=found.by, digest=facts.digest)
+    before = [event for event in standing if event.outcome == approvals.APPROVED]
     if before:
         detail = f"approved {short(before[-1].digest)}, the manifest is {short(facts.digest)}"
         return stale(detail, [before[-1], facts.manifest], by=before[-1].by, digest=before[-1].digest)
     return unmet(f"no approval of {short(facts.digest)} by {parameters.role}")
-
-
-def _standing(decisions: list[Event]) -> list[Event]:
-    """The newest decision of each person about each manifest, in the order of the ledger; withdrawn ones left out."""
-    newest = {(event.by, event.digest): event for event in decisions}
-    return sorted((e for e in newest.values() if e.outcome != "withdrawn"), key=lambda event: event.index)
 
 
 @rule("deploys-approved")
@@ -79,15 +73,7 @@ def _unapproved(facts: Facts, deploy: Event) -> Finding | None:
 
 
 def _approved_by(facts: Facts, deploy: Event, role: str, until: datetime | None = None) -> Event | None:
-    decisions = [
-        event
-        for event in facts.own("approval")
-        if event.facts.get("role") == role and event.digest == deploy.digest and (until is None or event.at < until)
-    ]
-    standing = _standing(decisions)
-    if any(event.outcome == "rejected" for event in standing):
-        return None
-    return standing[-1] if standing else None
+    return approvals.approval(facts.own("approval"), role, deploy.digest, until=until)
 
 
 def _named(deploy: Event) -> str:

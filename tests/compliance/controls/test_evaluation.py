@@ -67,6 +67,18 @@ def test_it_does_not_count_a_withdrawn_approval(story: Stories, around: Around) 
     assert judged(around)["change-approved"].status == "missing"
 
 
+def test_nobody_overrides_anothers_rejection(story: Stories, around: Around) -> None:
+    played = story().open().build().approve()
+    role = {"role": "qa", "manifest_digest": played.digest}
+    played.write("approval", role | {"decision": "rejected", "comment": "Broken"}, by=actor(played.cast.bob))
+    played.write("approval", role | {"decision": "approved"}, by=actor(played.cast.root))
+    played.deploy()
+    row = judged(around)["change-approved"]
+    assert (row.status, row.detail.partition("(")[2]) == ("missing", "qa decided against)")
+    played.write("approval", role | {"decision": "withdrawn"}, by=actor(played.cast.bob))
+    assert judged(around)["change-approved"].status == "late"
+
+
 def test_it_lists_a_deploy_of_another_digest_as_missing(story: Stories, around: Around) -> None:
     story().open().build().approve().deploy(manifest_digest="sha256:" + "0" * 64)
     rows = judged(around)

@@ -390,3 +390,38 @@ def test_it_gives_up_on_urls_that_never_hold(logged_in: Service, prooftrail: Pro
     outcome = prooftrail("upload", large, "--system", "web")
     assert outcome.code == 2
     assert len(logged_in.requests("PUT /part/1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "named", "said"),
+    [
+        ([(1, "opened", "INC-1")], "INC-1", "the incident that is open, INC-1"),
+        ([(1, "opened", "INC-1"), (2, "opened", "INC-2")], None, "Open are INC-1, INC-2"),
+        ([(1, "opened", "INC-1"), (2, "opened", "INC-2"), (3, "resolved", "INC-1")], "INC-2", "INC-2"),
+        ([(1, "opened", "INC-1"), (2, "resolved", "INC-1"), (3, "opened", "OTHER")], None, ""),
+        (None, None, ""),
+    ],
+)
+def test_it_names_the_open_incident_in_a_hotfix(
+    logged_in: Service, prooftrail: Prooftrail, tmp_path: Path, rows: Any, named: str | None, said: str
+) -> None:
+    def listed(seen: Any) -> Reply:
+        if rows is None:
+            return problem(403, "scope_missing")
+        kind = seen.query["kind"][0]
+        found = [
+            {"index": i, "kind": kind, "release": "other:r1" if name == "OTHER" else None, "withdrawn_by": None}
+            | {"facts": {"incident": name}}
+            for i, what, name in rows
+            if kind == f"incident.{what}"
+        ]
+        return Reply({"results": found, "next": None})
+
+    logged_in.routes["GET /api/v1/records"] = listed
+    body = tmp_path / "hotfix.json"
+    body.write_text(json.dumps({"severity": 1, "trigger": "Outage", "owner": "Cora"}))
+    outcome = prooftrail("attest", "hotfix", "--release", "web:hotfix-1", "--body", body)
+    assert outcome.code == 0, outcome.err
+    assert said in outcome.err
+    sent = next(seen for seen in logged_in.seen if seen.method == "POST").json()
+    assert sent["body"].get("incident") == named

@@ -55,6 +55,25 @@ def test_it_refuses_on_the_form_and_writes_nothing(as_, release, who, changes, s
     assert reader.size() == before
 
 
+def test_it_decides_afterwards_about_what_was_deployed_in_an_emergency(as_, cast, release):
+    body = {"environment": "production", "manifest_digest": release.manifest_digest}
+    data = {"kind": "deploy.started", "release": release.pk, "body": body}
+    append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
+    post_manifest(cast, commit="c" * 40)
+    bob, there = as_("bob"), f"approve/?role=qa&manifest={release.manifest_digest}"
+    assert page_of(release, there).replace("&", "&amp;") in bob.get(page_of(release)).content.decode()
+    shown = bob.get(page_of(release, there))
+    assert "a" * 40 in shown.content.decode()
+    assert "c" * 40 not in shown.content.decode()
+    assert "afterwards" in shown.content.decode()
+    assert bob.post(page_of(release, there), form(release)).status_code == 302
+    html = bob.get(page_of(release)).content.decode()
+    assert html.count("retrospective") == 2  # among the decisions and in the timeline
+    assert "approve/?role=qa&amp;manifest" not in html
+    other = f"approve/?role=qa&manifest=sha256:{'0' * 64}"
+    assert "There is nothing to decide" in bob.get(page_of(release, other)).content.decode()
+
+
 def test_it_marks_approvals_of_an_earlier_manifest_as_stale(as_, cast, release):
     bob = as_("bob")
     bob.post(page_of(release, "approve/"), form(release))
@@ -149,3 +168,77 @@ def test_it_lists_many_releases_in_few_queries(as_, cast, release, django_assert
         cora.get("/admin/evidence/record/")
     with django_assert_max_num_queries(38):  # the gate's among them; the same for a release with thousands of records
         cora.get(page_of(release))
+
+
+# -- the cutover's plan, hotfixes ------------------------------------------------------------------------------------
+
+
+def plan_of(page, **changes: str) -> dict[str, str]:
+    """The plan form as it was shown, with changes."""
+    shown = page.context["form"]
+    data = {name: str(shown[name].value() or "") for name in shown.fields}
+    return data | changes
+
+
+def test_a_captain_plans_the_cutover(as_, cast, release):
+    cora, there = as_("cora"), page_of(release, "plan/")
+    assert there in cora.get(page_of(release)).content.decode()
+    page = cora.get(there)
+    data = plan_of(page)
+    assert (data["step_0"], data["from_0"], data["owner_0"]) == (
+        "War room opens",
+        "2026-03-12T13:30",
+        "Release captain",
+    )
+    data |= {"step_1": "", "owner_1": "", "from_1": "", "to_1": "", "to_0": "2026-03-12T13:45", "owner_0": "Max"}
+    data |= {"step_6": "Tell the desk", "from_6": "2026-03-12T13:00", "to_6": "2026-03-12T13:10"}
+    assert cora.post(there, data).status_code == 302
+    steps = cora.get(page_of(release)).context["state"].cutover
+    assert [step.step for step in steps][:2] == ["Tell the desk", "War room opens"]
+    assert len(steps) == 6
+    assert (steps[1].owner, f"{steps[1].planned_to:%H:%M}") == ("Max", "13:45")
+    assert plan_of(cora.get(there))["step_0"] == "Tell the desk"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"to_0": "2026-03-12T13:00"}, "ends before it begins"),
+        ({"to_0": ""}, "When?"),
+        ({"step_0": "promote to production"}, "There is a step of this name."),
+        ({"step_0": ""}, "Name the step"),
+        ({"from_0": "12 o'clock"}, "valid date/time"),
+        ({f"{part}_{row}": "" for part in ("step", "owner", "from", "to") for row in range(6)}, "a step at least"),
+    ],
+)
+def test_it_says_what_is_wrong_with_a_plan(as_, cast, release, changes, said):
+    cora, there, before = as_("cora"), page_of(release, "plan/"), reader.size()
+    assert said in cora.post(there, plan_of(cora.get(there), **changes)).content.decode()
+    assert reader.size() == before
+
+
+def test_only_captains_plan(as_, release):
+    assert as_("alice").get(page_of(release, "plan/")).status_code == 403
+    assert page_of(release, "plan/") not in as_("alice").get(page_of(release)).content.decode()
+    assert as_("charlie").get(page_of(release, "plan/")).status_code == 404
+
+
+def test_a_hotfix_is_recorded_with_the_incident_that_is_open(as_, cast, release):
+    def incident(kind: str, name: str, **more: object) -> None:
+        data = {"kind": kind, "system": "netlify-trading", "body": {"incident": name, **more}}
+        append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
+
+    incident("incident.opened", "INC-1", severity=2, title="Down")
+    incident("incident.opened", "INC-2", severity=1, title="Down, too")
+    incident("incident.resolved", "INC-2")
+    cora = as_("cora")
+    cora.post(ADD, opening(system=cast.trading.pk, tag="hotfix-1", type="hotfix"))
+    hotfix = Release.objects.get(tag="hotfix-1")
+    assert page_of(hotfix, "hotfix/") in cora.get(page_of(hotfix)).content.decode()
+    assert page_of(release, "hotfix/") not in cora.get(page_of(release)).content.decode()
+    data = plan_of(cora.get(page_of(hotfix, "hotfix/")), trigger="The feed is down")
+    assert (data["incident"], data["severity"], data["owner"]) == ("INC-1", "2", "Cora")
+    assert cora.post(page_of(hotfix, "hotfix/"), data).status_code == 302
+    row = Record.objects.get(kind="hotfix")
+    assert row.facts == {"severity": 2, "incident": "INC-1"}
+    assert reader.get(row.index).recorded.body["surfaces"] == ["web", "api"]

@@ -1,5 +1,6 @@
 """What a release has and lacks, over HTTP, from records that pipelines and people really posted."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from evidence.ledger import Actor, append, reader, service_draft
 from evidence.ledger.check import check
 from evidence.models import Release
 from evidence.readiness import checklist_state
+from evidence.tlog.canonical import canonical
 from tests.evidence.conftest import RELEASE, Api
 
 MANIFEST = {
@@ -185,6 +187,32 @@ def approve(api, release, role, decision="approved"):
     return api.post(f"releases/{release}/approvals", body)
 
 
+def test_sign_offs_are_those_of_the_moment_asked_about(api, cast, release, token_for):
+    bob, moments = Api(token_for(cast.bob)), [datetime.now(UTC)]
+
+    def missing(moment):
+        lacking = api.get(f"releases/{release}/plan?at={moment.isoformat().replace('+00:00', 'Z')}").json()["lacking"]
+        return next(text for text in lacking if text.startswith("Sign-off missing: "))
+
+    def then(answer=None):
+        assert answer is None or answer.status_code == 201, answer.json()
+        moments.append(datetime.now(UTC))
+
+    post(api, release, "deploy.manifest", MANIFEST)
+    then(approve(bob, release, "qa"))
+    then(approve(bob, release, "qa", "withdrawn"))
+    then(approve(bob, release, "qa"))
+    post(api, release, "deploy.manifest", MANIFEST | {"commit": "c" * 40})
+    then()
+    given = approve(bob, release, "qa")
+    then(given)
+    withdrawn = {"index": given.json()["approval"]["index"], "reason": "wrong build"}
+    append(service_draft("record.withdrawn", withdrawn, actor=Actor(cast.root.uid), systems=[cast.trading.pk]))
+    then()
+    without = [missing(moment).endswith("qa") for moment in moments]
+    assert without == [True, False, True, False, True, False, True]
+
+
 def test_who_deployed_does_not_approve(api, cast, release, token_for):
     post(api, release, "deploy.manifest", MANIFEST)
     deploy(api, release, "staging", deployed_by="BOB@example.com")
@@ -223,3 +251,58 @@ def test_a_release_is_closed_only_with_root_causes_and_decisions(api, cast, rele
     assert approve(Api(token_for(cast.charlie)), release, "design").status_code == 201
     assert end(api, release).status_code == 201
     assert end(api, release).json()["code"] == "release_ended"
+
+
+def test_a_deployed_manifest_is_decided_about_afterwards_though_a_newer_one_exists(api, cast, release, token_for):
+    from evidence.people import change_user
+
+    change_user(cast.charlie, actor=actor_for(cast.root), systems=[], sign_offs=[("design", cast.trading)])
+    signers = {"qa": cast.bob, "product": cast.lea, "sre": cast.cora, "design": cast.charlie}
+    apis = {role: Api(token_for(user)) for role, user in signers.items()}
+    post(api, release, "deploy.manifest", MANIFEST | {"author": "lea@example.com"})
+    deployed = digest_of(release)
+    assert approve(apis["sre"], release, "sre").status_code == 201
+    post(api, release, "deploy.manifest", MANIFEST | {"commit": "c" * 40})
+    post(api, release, "deploy.manifest", MANIFEST | {"author": "lea@example.com"})
+    run = deploy(api, release) - 1
+    post(api, release, "deploy.manifest", MANIFEST | {"commit": "d" * 40})
+    assert approve(apis["qa"], release, "qa").status_code == 201
+
+    def decide(role, digest=deployed, decision="approved"):
+        body = {"role": role, "decision": decision, "manifest_digest": digest, "comment": "Read"}
+        return apis[role].post(f"releases/{release}/approvals", body)
+
+    def owed():
+        found = api.get(f"releases/{release}/deployments").json()["retrospectives"]
+        return {each["role"]: each["state"] for each in found if each["deployment"] == run}
+
+    assert end(api, release).json()["roles"] == ["product", "design", "qa"]
+    assert decide("sre").json()["code"] == "manifest_stale"  # approved before: nothing is owed
+    assert decide("product").json()["code"] == "self_approval"  # of the deployed manifest's author
+    never = "sha256:" + hashlib.sha256(canonical(MANIFEST | {"commit": "c" * 40})).hexdigest()
+    assert decide("qa", never).json()["code"] == "manifest_stale"  # not deployed
+    given = decide("qa")
+    assert (given.status_code, given.json()["approval"]["retrospective"]) == (201, True)
+    assert decide("design").status_code == 201
+    assert owed() == {"product": "due", "design": "given", "qa": "given"}
+    assert decide("qa", decision="withdrawn").status_code == 201
+    assert decide("qa", decision="withdrawn").json()["code"] == "nothing_to_withdraw"
+    assert owed() == {"product": "due", "design": "given", "qa": "due"}
+
+    detail = api.get(f"releases/{release}").json()["approvals"]
+    about = {(each["role"], each["manifest_digest"] == deployed): each for each in detail}
+    assert about["qa", False]["counts"]  # of the newest manifest: what is said of another does not undo it
+    assert [each["retrospective"] for each in detail] == [False, False, True, True, True]
+    timeline = api.get(f"releases/{release}/timeline").json()["results"]
+    assert [row["retrospective"] for row in timeline if row["kind"] == "approval"] == [False, False, True, True, True]
+
+    assert decide("qa").status_code == 201
+    change_user(cast.alice, actor=actor_for(cast.root), systems=[], sign_offs=[("product", cast.trading)])
+    apis["product"] = Api(token_for(cast.alice))
+    assert decide("product").status_code == 201
+    gate = api.get(f"releases/{release}/gate?environment=production").json()
+    finding = next(each for each in gate["requirements"] if each["name"] == "approved-before-deploy")
+    assert finding["state"] == "late"
+    (member,) = api.get("deployments").json()["emergencies"]
+    assert {each["state"] for each in member["retrospectives"]} == {"given"}
+    assert end(api, release).status_code == 201

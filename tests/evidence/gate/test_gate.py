@@ -125,7 +125,11 @@ def test_it_asks_more_of_a_hotfix(play: Play):
     assert play.api.post("releases", hotfix).status_code == 201
     play.release = "netlify-trading:hotfix-1"
     play.around("incident.opened", {"incident": "INC-1", "severity": 1, "title": "Down"})
-    play.post("hotfix", {"severity": 1, "trigger": "Outage", "owner": "Cora", "incident": "INC-1"})
+    index = play.post("hotfix", {"severity": 1, "trigger": "Outage", "owner": "Cora", "incident": "INC-1"})
+    assert Record.objects.get(index=index).facts["incident"] == "INC-1"
+    wrong = {"severity": 1, "trigger": "Outage", "owner": "Cora", "incident": 1}
+    refused = play.api.post("records", {"kind": "hotfix", "release": play.release, "body": wrong})
+    assert refused.json()["code"] == "body_invalid"
     play.everything()
     assert play.failing() == {}
     play.validate("Quant Screener: canary", outcome="failed")
