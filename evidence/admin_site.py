@@ -18,10 +18,12 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
 
     def extra_urls(self) -> list[URLPattern]:
         """Pages that belong to no model (unfold's hook)."""
-        from evidence.admin import deployments, ledger, mail, tokens
+        from evidence.admin import deployments, kinds, ledger, mail, tokens
 
         return [
             path("deployments/", self.admin_view(deployments.index), name="deployments"),
+            path("kinds/", self.admin_view(kinds.index), name="kinds"),
+            path("kinds/<str:name>/", self.admin_view(kinds.detail), name="kind"),
             path("ledger/", self.admin_view(ledger.page), name="ledger"),
             path("mail/", self.admin_view(mail.index), name="mail"),
             path("mail/<str:name>/", self.admin_view(mail.message), name="mail-message"),

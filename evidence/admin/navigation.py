@@ -30,6 +30,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         "Evidence",
         [
             ("evidence.record", "Records", "receipt_long"),
+            ("kinds", "Kinds", "category"),
             ("ledger", "Ledger", "account_tree"),
         ],
     ),
@@ -56,6 +57,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
 #: Roles that see what has no model; administrators always do.
 _PAGES = {
     "deployments": INSIDE,
+    "kinds": (*INSIDE, "auditor"),
     "ledger": ("liaison", "engineer", "approver", "captain", "executive", "auditor"),
     "reports": ("executive", "liaison"),
     "index": (),

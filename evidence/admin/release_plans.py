@@ -24,6 +24,7 @@ from evidence.tlog.leaf import format_time
 SPARE, MOST = 3, 50
 _MINUTE = "%Y-%m-%dT%H:%M"
 _DEPLOYS = [("", "–"), (STAGING, "staging"), (PRODUCTION, "production")]
+_LABELS = ("Step", "Owner", "From (UTC)", "To (UTC)", "Deploy")
 _PARTS = ("step", "owner", "from", "to", "deploy")
 
 
@@ -50,7 +51,7 @@ class PlanForm(LedgerForm):
             shown = initial.astimezone(UTC).strftime(_MINUTE) if initial else None
             return forms.DateTimeField(required=False, input_formats=[_MINUTE], initial=shown, widget=widget)
 
-        self.fields |= {
+        rows = {
             f"step_{number}": forms.CharField(
                 required=False, max_length=120, initial=plan.step, widget=text_input(**named("Name"))
             ),
@@ -66,6 +67,9 @@ class PlanForm(LedgerForm):
                 widget=UnfoldAdminSelectWidget(named("Deploy"), choices=_DEPLOYS),
             ),
         }
+        for (name, field), label in zip(rows.items(), _LABELS, strict=True):
+            field.label = label
+            self.fields[name] = field
 
     def rows(self) -> list[list[forms.BoundField]]:
         return [[self[f"{part}_{number}"] for part in _PARTS] for number in range(self.count)]

@@ -41,7 +41,7 @@ def for_pipeline(pipeline: Pipeline, token: str | None = None) -> list[Snippet]:
     record = json.dumps(example(pipeline))
     url = settings.PROOFTRAIL_URL
     return [
-        Snippet("curl", "curl", _curl(url, token or "pt_…", record)),
+        Snippet("curl", "curl", curl(url, token or "pt_…", record)),
         Snippet("github", "GitHub Actions", _github(url, record), "Keep the token as the secret PROOFTRAIL_TOKEN."),
         Snippet("gitlab", "GitLab CI", _gitlab(url, record), "Keep the token as the masked variable PROOFTRAIL_TOKEN."),
     ]
@@ -58,8 +58,8 @@ def _call(record: str, key: str, indent: str = "") -> str:
     return f" \\\n{indent}  ".join(lines)
 
 
-def _curl(url: str, token: str, record: str) -> str:
-    return f"export PROOFTRAIL_URL='{url}'\nexport PROOFTRAIL_TOKEN='{token}'\n\n" + _call(record, "first-record")
+def curl(url: str, token: str, record: str, *, key: str = "first-record") -> str:
+    return f"export PROOFTRAIL_URL='{url}'\nexport PROOFTRAIL_TOKEN='{token}'\n\n" + _call(record, key)
 
 
 def _github(url: str, record: str) -> str:

@@ -13,6 +13,8 @@ PAGES = {
     "/admin/evidence/release/add/": ["root", "alice", "cora"],
     "/admin/evidence/record/": ["root", "lea", "alice", "bob", "cora", "max"],
     "/admin/evidence/record/0/change/": ["root", "lea", "alice", "bob", "cora", "max"],
+    "/admin/kinds/": ["root", "lea", "alice", "bob", "cora", "max", "ada"],
+    "/admin/kinds/deploy.manifest/": ["root", "lea", "alice", "bob", "cora", "max", "ada"],
     "/admin/ledger/": ["root", "lea", "alice", "bob", "cora", "max", "ada"],
     "/admin/evidence/user/": ["root"],
     "/admin/evidence/user/add/": ["root"],
