@@ -10,6 +10,9 @@
 Latencies are those of acknowledged writes from the moment each was due, without the first second of a run, in which
 what had been saved up in the bucket is spent; the median of the runs. After the runs the ledger must have grown by
 exactly the acknowledged writes: what was refused is not in it, what was admitted is.
+
+The capacity is measured once more in the end: where a neighbour has taken the machine's cores meanwhile, what was rated
+before says nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +62,7 @@ def measure(stage: Stage) -> list[Row]:
         pipelines = [stage.new_pipeline(server), stage.new_pipeline(server)]
         most = capacity(stage, server, pipelines[0])
     rated, seconds = RATED * most, 3.0 if stage.quick else 6.0
-    rows = [Row(part=PART, name="capacity", at=f"{CONNECTIONS} connections", rate=most, unit="/s")]
+    rows = [_capacity("capacity", most)]
     one = [Load("one pipeline", f"{times} × rated", [times * rated]) for times in (1, TIMES)]
     two = [
         Load("beside one that keeps to it", "1 × rated", [rated / 2, rated / 2]),
@@ -68,8 +71,13 @@ def measure(stage: Stage) -> list[Row]:
     for loads, bucket in ((one, rated), (two, rated / 2)):
         with serving_limited(stage, bucket) as server:
             alternate(stage, server, pipelines, loads, seconds)
-        rows += compared(loads, seconds)
-    return rows
+        rows += compared(loads)
+    with stage.serving(stage.env, name="capacity") as server:
+        return [*rows, _capacity("capacity, in the end", capacity(stage, server, pipelines[0]))]
+
+
+def _capacity(name: str, rate: float) -> Row:
+    return Row(part=PART, name=name, at=f"{CONNECTIONS} connections", rate=rate, unit="/s")
 
 
 def capacity(stage: Stage, server: Server, pipeline: Pipeline) -> float:
@@ -129,20 +137,19 @@ def _size(server: Server, pipeline: Pipeline) -> int:
     return int(answer.text.splitlines()[1])
 
 
-def compared(loads: Sequence[Load], seconds: float) -> list[Row]:
+def compared(loads: Sequence[Load]) -> list[Row]:
     """The load that is to be borne beside the rated one."""
     rated, over = loads
     ratios = {percent: over.percentile_ms(percent) / rated.percentile_ms(percent) for percent in (50, 95)}
     met = max(ratios.values()) < WANTED
     return [
-        _row(rated, seconds),
-        _row(over, seconds, ratio=ratios[95], p50_ratio=ratios[50], wanted=f"p50, p95 < {WANTED} × rated", met=met),
+        _row(rated),
+        _row(over, ratio=ratios[95], p50_ratio=ratios[50], wanted=f"p50, p95 < {WANTED} × rated", met=met),
     ]
 
 
 def _row(
     load: Load,
-    seconds: float,
     *,
     ratio: float | None = None,
     p50_ratio: float | None = None,
@@ -154,7 +161,7 @@ def _row(
         part=PART,
         name=load.name,
         at=load.at,
-        rate=admitted / seconds / len(load.runs),
+        rate=admitted / sum(run.seconds for run in load.runs),
         unit="/s",
         p50_ms=load.percentile_ms(50),
         p95_ms=load.percentile_ms(95),

@@ -59,6 +59,11 @@ class Seen:
         """Of acknowledged requests that were due after `since` seconds."""
         return percentile([took for due, took in self.admitted if due >= since * _SECOND], percent) / 1e6
 
+    @property
+    def seconds(self) -> float:
+        """Until the last answer: longer than requests were due, where the server did not keep up."""
+        return max((due + took for due, took in (*self.admitted, *self.refused)), default=0) / _SECOND
+
     def refusal_ms(self, percent: float) -> float:
         return percentile([took for _, took in self.refused], percent) / 1e6
 
