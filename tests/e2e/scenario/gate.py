@@ -79,7 +79,7 @@ def ask(stage: Stage, *, lacking: set[str]) -> None:
     printed = stage.cli("gate", stage.state["release"], "--environment", "production", who="ci", fails=code)
     rows = [line.rstrip() for line in printed.splitlines() if len(line.split()) > 1 and line.split()[1] in _STATES]
     unmet = {row.split()[0] for row in rows if row.split()[1] not in _PASSING}
-    shown = [row for row in rows if row.split()[0] in unmet] + printed.splitlines()[-2:]
+    shown = [row for row in rows if row.split()[0] in unmet] + printed.splitlines()[-2:-1]
     print("".join(f"      {line}\n" for line in shown), end="", flush=True)
     met, what = len(rows) - len(unmet), ", ".join(sorted(lacking)) or "nothing"
     same(unmet, lacking, f"prooftrail gate: {met} of {len(rows)} requirements hold, lacking {what}; exit code {code}")
