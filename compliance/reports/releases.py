@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.admin.utils import quote
-from django.db.models import Q
+from django.db.models import F, Q
 
+from evidence.events import BACKFILLED
 from evidence.models import Record, Release
 from evidence.releases import current_approvals
 
 #: The metrics snapshot is due this long after the deployment (R1.7).
 METRICS_DUE = timedelta(hours=2)
 KINDS = ("deploy.finished", "validation.result", "metrics.snapshot", "rollback")
+#: What history lacks: nobody is late with it.
+NOT_RECORDED = "not recorded"
+#: History is part of the month in which it happened, whenever it was recorded.
+_HISTORY = Q(at__gt=F("occurred") + BACKFILLED)
 
 
 @dataclass(frozen=True)
@@ -43,17 +48,13 @@ class ReleaseLine:
 
 
 def figures(*, start: datetime, end: datetime, systems: Sequence[str]) -> list[ReleaseLine]:
-    """Releases opened in [start, end), and older ones with evidence of deployment in it, newest first."""
-    active = Record.objects.counting().filter(kind__in=KINDS, at__gte=start, at__lt=end).exclude(release=None)
-    found = (
-        Release.objects.in_systems(systems)
-        .filter(Q(opened_at__gte=start, opened_at__lt=end) | Q(pk__in=active.values("release")))
-        .select_related("system")
-        .prefetch_related("approvals")
-    )
-    releases = list(found)
+    """Releases that were opened in [start, end), or older ones with deployments in it, newest first."""
+    known = Record.objects.counting().filter(Q(at__lt=end) | _HISTORY, occurred__lt=end).exclude(release=None)
+    active = known.filter(kind__in=["release.opened", *KINDS], occurred__gte=start)
+    found = Release.objects.in_systems(systems).filter(pk__in=active.values("release"))
+    releases = list(found.select_related("system").prefetch_related("approvals"))
     records: dict[str | None, list[Record]] = {}
-    evidence = Record.objects.counting().filter(kind__in=KINDS, at__lt=end, release__in=[r.pk for r in releases])
+    evidence = known.filter(kind__in=KINDS, release__in=[r.pk for r in releases])
     for record in evidence.order_by("index"):
         records.setdefault(record.release, []).append(record)
     return [_line(release, records.get(release.pk, []), end) for release in releases]
@@ -83,11 +84,17 @@ def _line(release: Release, records: list[Record], moment: datetime) -> ReleaseL
     )
 
 
+def _is_history(deploy: Record) -> bool:
+    return deploy.at - deploy.occurred > BACKFILLED
+
+
 def _validation(production: list[Record], deploy: Record | None) -> str:
     if deploy is None:
         return "–"
     found = [r for r in production if r.kind == "validation.result" and r.occurred >= deploy.occurred]
-    return (found[-1].outcome or "recorded") if found else "missing"
+    if found:
+        return found[-1].outcome or "recorded"
+    return NOT_RECORDED if _is_history(deploy) else "missing"
 
 
 def _metrics(production: list[Record], deploy: Record | None, moment: datetime) -> str:
@@ -96,6 +103,8 @@ def _metrics(production: list[Record], deploy: Record | None, moment: datetime) 
         return "–"
     due = deploy.occurred + METRICS_DUE
     found = [r for r in production if r.kind == "metrics.snapshot" and r.occurred >= deploy.occurred]
+    if _is_history(deploy):
+        return "backfilled" if found else NOT_RECORDED
     if not found:
         return "due" if moment < due else "overdue"
     received = found[0].at

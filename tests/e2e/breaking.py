@@ -44,6 +44,23 @@ def _read(pattern: str, answer: Answer) -> bool:
     return answer.method == "GET" and answer.status == 200 and found is not None
 
 
+def one_more_failed(answer: Answer) -> None:
+    if _read("deployments", answer):
+        answer.data |= {"counts": answer.data["counts"] | {"succeeded": 42, "failed": 2}}
+
+
+def history_on_time(answer: Answer) -> None:
+    if _read("releases/[^/]+/plan", answer):
+        lines = answer.data["expected"]
+        answer.data |= {"expected": [lines[0] | {"state": "present"}, *lines[1:]]}
+
+
+def gate_always_green(answer: Answer) -> None:
+    if _read("releases/[^/]+/gate", answer):
+        rows = [row | {"state": "met"} for row in answer.data["requirements"]]
+        answer.data |= {"passed": True, "requirements": rows}
+
+
 def another_captain(answer: Answer) -> None:
     if _read("releases/[^/]+", answer):
         answer.data |= {"captain": "Somebody Else"}
@@ -208,6 +225,8 @@ def _script(folder: Path, text: str) -> str:
 
 
 BREAKS = [
+    Break(0, "one more has failed", "43 deployments succeeded, 1 failed", one_more_failed),
+    Break(0, "history on time", "every line of it says backfilled", history_on_time),
     Break(1, "another captain", "the release keeps its captain", another_captain),
     Break(1, "another index", "its record is index", another_index),
     Break(2, "a flipped byte in a receipt", "receipt does not verify", flipped_receipt),
@@ -217,6 +236,7 @@ BREAKS = [
     Break(3, "the author approves", "not 3", self_approval_taken),
     Break(3, "another reason", "the author, is refused: self_approval", refused_for_another_reason),
     Break(3, "an approval is missing", "four approvals of this manifest stand", qa_missing),
+    Break(3, "a gate that lets everything through", "ended with 0, not 1", gate_always_green),
     Break(4, "a timeline out of order", "the timeline is in order of receipt", timeline_out_of_order),
     Break(4, "late metrics", "the metrics snapshot came on time", metrics_late),
     Break(5, "the requester approves", "who asked for it, may not approve", self_approval_taken),

@@ -54,12 +54,14 @@ def request_exception(cast: Cast, *, ends: timedelta, approve: bool = True, **ch
     return found
 
 
-def play_release(cast: Cast) -> None:
-    """Opened, approved by QA, deployed, validated; nobody attached metrics."""
+def play_release(cast: Cast, *, ago: timedelta | None = None) -> None:
+    """Opened, approved by QA, deployed, validated, all of it now or so long ago; nobody attached metrics."""
+    occurred = datetime.now(UTC) - ago if ago is not None else None
 
     def post(kind: str, body: dict[str, Any], by: Actor | None = None) -> dict[str, Any]:
         by = by or Actor(cast.ci.uid)
-        return append(service_draft(kind, body, actor=by, systems=[cast.trading.id], release=RELEASE)).body
+        where: dict[str, Any] = {"systems": [cast.trading.id], "release": RELEASE, "occurred": occurred}
+        return append(service_draft(kind, body, actor=by, **where)).body
 
     opened = {
         "system": "netlify-trading",

@@ -94,6 +94,16 @@ def test_a_release_shows_its_approvals_deployment_and_what_is_late(cast: Cast) -
         assert figures.overdue_items == ["netlify-trading:release-20260312: metrics snapshot overdue"]
 
 
+def test_history_is_of_its_own_month_and_nobody_is_late_with_it_now(cast: Cast) -> None:
+    now = datetime.now(UTC)
+    play_release(cast, ago=timedelta(days=400))
+    assert monthly(_this_month(now), now=now).releases == []
+    then = monthly(_this_month(now - timedelta(days=400)), now=now)
+    (line,) = then.releases
+    assert (line.deployed, line.validation, line.metrics) == ("succeeded", "passed", "not recorded")
+    assert then.overdue_items == []
+
+
 def test_controls_are_part_of_it(cast: Cast) -> None:
     play_release(cast)
     now = datetime.now(UTC)

@@ -18,7 +18,7 @@ def five_things(stage: Stage) -> None:
     print("\nFive things to try")
     rows = [
         ("lea", "click the exception that expires first, then Revoke", f"{state['exception']}, 6 days left, its story"),
-        ("cora", f"click {state['tag']}", "the release's timeline and four approvals"),
+        ("cora", f"click {state['tag']}", "its timeline and approvals; release-20240312: planned against actual"),
         ("ada", "click the pack, then Download", "a ZIP; open data/index.html in it, then `prooftrail verify` it"),
         ("max", "look at this month's report", "exceptions by severity and expiry, releases, what is overdue"),
     ]

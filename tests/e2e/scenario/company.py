@@ -18,6 +18,7 @@ PEOPLE: dict[str, tuple[str, str, str | None]] = {
 }
 APPROVERS = {"product": "priya", "design": "dana", "qa": "quinn", "sre": "sam"}
 SURFACES = ["AI Analyst", "Quant Screener", "Valuation Lab", "Professional Desk"]
+SCREENSHOTS = "https://jira.netlify-trading.example/browse/TRD-1042#screenshots"
 SUITES = {"unit": 412, "integration": 96, "contract": 38, "lint": 1}
 TODAY = datetime.now(UTC)
 
@@ -56,6 +57,7 @@ def manifest(tag: str) -> dict[str, Any]:
             "AI Analyst": "Summaries cite their sources",
             "Quant Screener": "Faster factor filters",
             "Valuation Lab": "Spreadsheet export fixed",
+            "Professional Desk": "Unchanged",
         },
         "pull_requests": [
             {

@@ -7,18 +7,19 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tests.e2e.scenario import company
+from tests.e2e.scenario import company, gate
 from tests.e2e.scenario.stage import Stage, expect, same, tick
 
 
 def step_1_open(stage: Stage) -> None:
     """A system, its people, its pipeline, and a release with ticket, dashboards, captain, commander and window"""
-    if "tokens" not in stage.state:
+    if "cora" not in stage.state.get("tokens", {}):
         _hire(stage)
     if "pipeline" not in stage.state:
         _register_pipeline(stage)
-    number = 1 + len(stage.get("cora", "releases", system=company.SYSTEM, limit=500)["results"])
-    wanted = company.release(company.tag_of(company.TODAY, number))
+    known = stage.get("cora", "releases", system=company.SYSTEM, limit=500)["results"]
+    today = [release for release in known if release["tag"].startswith(company.tag_of(company.TODAY, 1))]
+    wanted = company.release(company.tag_of(company.TODAY, 1 + len(today)))
     opened = stage.post("cora", "releases", wanted)
     read = stage.get("cora", f"releases/{opened['release']['id']}")
     for name in ("ticket_id", "ticket_url", "dashboards", "captain", "commander", "surfaces", "type", "tag"):
@@ -48,7 +49,8 @@ def _hire(stage: Stage) -> None:
     hire("priya")  # the first who signs for the system: it is added with her
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(hire, company.PEOPLE))
-    stage.remember(tokens={who: stage.new_token(who) for who in company.PEOPLE})
+    own = {who: stage.new_token(who) for who in company.PEOPLE}
+    stage.remember(tokens=stage.state.get("tokens", {}) | own)
     tick("each made a token for the command line while signed in")
 
 
@@ -70,7 +72,7 @@ def _register_pipeline(stage: Stage) -> None:
 
 
 def step_2_evidence(stage: Stage) -> None:
-    """A pipeline posts a signed manifest, tests, a staging validation, a deploy log; all receipts verify offline"""
+    """A pipeline posts a signed manifest, tests, staging validations, scans, a deploy log; receipts verify offline"""
     release, tag = stage.state["release"], stage.state["tag"]
     folder = stage.files / tag
     folder.mkdir(exist_ok=True)
@@ -96,9 +98,10 @@ def step_2_evidence(stage: Stage) -> None:
     done = {"environment": "staging", "manifest_digest": wanted, "outcome": "succeeded"}
     attest(stage, "deploy.finished", done | {"url": "https://trading-stage.netlify.app"})
     smoke = {"check": "regression plan: smoke", "environment": "staging", "outcome": "passed"}
-    attest(stage, "validation.result", smoke | {"manifest_digest": wanted})
-    deploy_log = _deploy_log(stage, "staging")
-    stage.remember(manifest_digest=wanted, manifest=index, deploy_log=deploy_log)
+    attest(stage, "validation.result", smoke | {"manifest_digest": wanted, "url": company.SCREENSHOTS})
+    stage.remember(manifest_digest=wanted, manifest=index)
+    gate.prepare(stage)
+    stage.remember(deploy_log=_deploy_log(stage, "staging"))
     _scratch(stage, folder)
 
 
@@ -144,18 +147,27 @@ def attest(
 
 
 def step_3_approvals(stage: Stage) -> None:
-    """Product, design, QA and SRE approve the manifest's digest; the author and a borrowed role are refused"""
+    """The gate is red until product, design, QA and SRE approve the manifest; the author and another are refused"""
     release, digest = stage.state["release"], stage.state["manifest_digest"]
     author = stage.cli("approve", release, "--role", "design", "--comment", "mine", who="alice", fails=3)
     expect("self_approval" in author, "Alice, the author, is refused: self_approval")
     borrowed = stage.cli("approve", release, "--role", "qa", "--comment", "for Quinn", who="priya", fails=3)
     expect("role_not_assigned" in borrowed, "Priya, who does not sign for qa, is refused: role_not_assigned")
+    stage.cli("approve", release, "--role", "qa", "--reject", "--comment", "A screenshot is missing", who="quinn")
+    given = {row["role"] for row in _standing(stage) if row["decision"] == "approved"}  # by an earlier play
+    gate.ask(stage, lacking={f"approval-{role}" for role in company.APPROVERS if role not in given})
     for role, who in company.APPROVERS.items():
         stage.cli("approve", release, "--role", role, "--comment", "Go/No-Go: go", who=who)
-    read = [row for row in stage.get("cora", f"releases/{release}")["approvals"] if row["counts"] and not row["stale"]]
+    gate.ask(stage, lacking=set())
     wanted = {(role, company.PEOPLE[who][0], "approved", digest) for role, who in company.APPROVERS.items()}
-    found = {(row["role"], row["person"], row["decision"], row["manifest_digest"]) for row in read}
+    found = {(row["role"], row["person"], row["decision"], row["manifest_digest"]) for row in _standing(stage)}
     same(found, wanted, "four approvals of this manifest stand: product, design, qa, sre")
+
+
+def _standing(stage: Stage) -> list[dict[str, Any]]:
+    """The newest decision of each person, on the newest manifest."""
+    rows = stage.get("cora", f"releases/{stage.state['release']}")["approvals"]
+    return [row for row in rows if row["counts"] and not row["stale"]]
 
 
 def step_4_production(stage: Stage) -> None:
