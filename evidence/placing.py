@@ -50,8 +50,8 @@ def all_of(*conditions: Admit | None) -> Admit | None:
 def place(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
     """Which systems and release a record belongs to.
 
-    Raises MissingError ``release_unknown``, ``system_unknown``; ConflictError ``release_ended``; InvalidError
-    ``release_required``; ForbiddenError ``scope_missing``; and what a kind with rules of its own refuses.
+    Raises MissingError ``release_unknown``, ``system_unknown``; InvalidError ``release_required``; ForbiddenError
+    ``scope_missing``; what a kind with rules of its own refuses. `Place.admit` raises ConflictError ``release_ended``.
     """
     if (own := _OWN_RULES.get(incoming.kind.name)) is not None:
         return own(incoming, principal, facts)
@@ -64,9 +64,7 @@ def _ordinary(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
     allowed = facts.systems(principal)
     if incoming.release is not None:
         release = _visible(facts.release(incoming.release), incoming.release, allowed)
-        if release.state != "open":
-            raise ConflictError(f"Release {release.pk} is {release.state}.", code="release_ended")
-        return Place([release.system_id], release.pk)
+        return Place([release.system_id], release.pk, _while_open(release, facts))
     if incoming.kind.needs_release:
         raise InvalidError(
             f"A record of kind {incoming.kind.name} names its release.", code="release_required", where="$.release"
@@ -76,6 +74,20 @@ def _ordinary(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
     if allowed is not None and not allowed:  # an empty scope would say: of all systems
         raise ForbiddenError("There is no system that this account may post for.", code="scope_missing")
     return Place(sorted(allowed or []), None)
+
+
+def _while_open(release: Release, facts: Facts) -> Admit | None:
+    """What refuses a record of a release that has ended: only once its key is settled, so that what was recorded while
+    it was open is answered as before (R4.1). One that is remembered as open is so while the epoch stands."""
+    if facts.epoch is not None and release.state == "open":
+        return None
+
+    def admit(_: datetime) -> None:
+        state = Release.objects.values_list("state", flat=True).get(pk=release.pk)
+        if state != "open":
+            raise ConflictError(f"Release {release.pk} is {state}.", code="release_ended")
+
+    return admit
 
 
 def _allowed_system(name: str, allowed: list[str] | None, facts: Facts) -> System:
@@ -122,7 +134,7 @@ def _ending(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
     if found.release is None:
         return found
     release = found.release
-    return found._replace(admit=lambda _: releases.may_end(release, kind, principal))
+    return found._replace(admit=all_of(found.admit, lambda _: releases.may_end(release, kind, principal)))
 
 
 def _withdrawal(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
@@ -142,7 +154,7 @@ def _withdrawal(incoming: Incoming, principal: Principal, facts: Facts) -> Place
         if record.principal != principal.uid and not liaison:
             raise ForbiddenError("Only who posted a record, or a liaison, withdraws it.", code="forbidden")
 
-    return found._replace(admit=admit)
+    return found._replace(admit=all_of(found.admit, admit))
 
 
 _OWN_RULES: dict[str, Callable[[Incoming, Principal, Facts], Place]] = {

@@ -1,5 +1,7 @@
 """Releases and approvals through the API."""
 
+import json
+
 import pytest
 
 from evidence.ledger import reader
@@ -114,6 +116,28 @@ def test_it_refuses_evidence_for_an_ended_release(api, release):
     api.post("records", {"kind": "release.closed", "release": release, "body": {"reason": "done"}})
     again = api.post("records", {"kind": "release.closed", "release": release, "body": {"reason": "done"}})
     assert (again.status_code, again.json()["code"]) == (409, "release_ended")
+
+
+def test_what_was_recorded_before_a_release_ended_is_answered_as_before(api, release):
+    """R4.1: also then the retry of what was accepted gets its receipt, and nothing new comes in."""
+    result = {"kind": "test.result", "release": release, "body": {"suite": "unit", "outcome": "passed"}}
+    line = json.dumps(result | {"idempotency_key": "line"}).encode()
+
+    def batch():
+        (answer,) = api.post("records/batch", line, content_type="application/x-ndjson").getvalue().splitlines()
+        return json.loads(answer)
+
+    first, by_line = api.post("records", result, Idempotency_Key="one"), batch()
+    api.post("records", {"kind": "release.closed", "release": release, "body": {"reason": "done"}})
+    size = reader.size()
+    again = api.post("records", result, Idempotency_Key="one")
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert batch() == by_line | {"status": 200}
+    fresh = api.post("records", result, Idempotency_Key="two")
+    assert (fresh.status_code, fresh.json()["code"]) == (409, "release_ended")
+    other = api.post("records", result | {"body": result["body"] | {"suite": "lint"}}, Idempotency_Key="one")
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert reader.size() == size
 
 
 def test_it_refuses_a_manifest_whose_subjects_differ(api, release):
