@@ -12,12 +12,12 @@ what had been saved up in the bucket is spent; the median of the runs. After the
 exactly the acknowledged writes: what was refused is not in it, what was admitted is.
 
 The capacity is measured once more in the end: where a neighbour has taken the machine's cores meanwhile, what was rated
-before says nothing.
+before says nothing, and is not judged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, median_low
 
 import httpx
@@ -38,6 +38,8 @@ _BURST = 0.5
 #: Of each run: the bucket is emptied, and does not count.
 _WARM_UP = 1.0
 _SAMPLE_EVERY = 100
+#: How far the capacity may move during the measurement.
+_DRIFT = 0.15
 
 
 @dataclass
@@ -73,7 +75,17 @@ def measure(stage: Stage) -> list[Row]:
             alternate(stage, server, pipelines, loads, seconds)
         rows += compared(loads)
     with stage.serving(stage.env, name="capacity") as server:
-        return [*rows, _capacity("capacity, in the end", capacity(stage, server, pipelines[0]))]
+        after = capacity(stage, server, pipelines[0])
+    return [*judged(rows, after / most), _capacity("capacity, in the end", after)]
+
+
+def judged(rows: Sequence[Row], kept: float) -> list[Row]:
+    """The rows as they are, or without a verdict where `kept`, the capacity's last over its first, is far from 1."""
+    if abs(kept - 1) <= _DRIFT:
+        return list(rows)
+    return [
+        replace(row, met=None, more={**row.more, "not judged, capacity ×": kept}) if row.wanted else row for row in rows
+    ]
 
 
 def _capacity(name: str, rate: float) -> Row:

@@ -15,7 +15,7 @@ from config.stack.processes import kill_group
 from evidence.kinds import load as load_kinds
 from evidence.tlog.merkle import leaf_hash, tree_root
 from evidence.tlog.tiles import encode_bundle
-from tests.bench import batch, bodies, compression, load, pacing, workers
+from tests.bench import batch, bodies, compression, load, overload, pacing, workers
 from tests.bench.checking import _root
 from tests.bench.memory import Watch, family
 from tests.bench.table import Row, printed, write_json
@@ -166,6 +166,13 @@ def test_it_offers_the_load_that_it_was_asked_for():
     assert due == sorted(due)
     assert len(due) == pytest.approx(10_000, rel=0.05)
     assert max(due) < 10_000_000_000
+
+
+def test_it_judges_no_overload_on_a_machine_that_was_taken_away_meanwhile():
+    rows = [Row("overload", "capacity", "64"), Row("overload", "a", "3 ×", ratio=1.1, wanted="< 1.2", met=True)]
+    assert overload.judged(rows, 0.9) == rows
+    assert [row.met for row in overload.judged(rows, 0.5)] == [None, None]
+    assert overload.judged(rows, 0.5)[1].more == {"not judged, capacity ×": 0.5}
 
 
 def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):
