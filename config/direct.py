@@ -17,7 +17,7 @@ from django.http.request import split_domain_port, validate_host
 
 from config.api import problem
 from config.errors import ProoftrailError
-from evidence.api import posting
+from evidence.api import posting, ratelimit
 from evidence.api.admission import write_admitted
 from evidence.ledger import loop
 
@@ -51,6 +51,7 @@ class DirectWrites:
 
     def __init__(self, application: Application) -> None:
         self._django = WSGIMiddleware(application, workers=THREADS)  # type: ignore[arg-type]  # its own words for the same
+        self._refusals = ratelimit.Refusals[Answer]()
         self._writing = asyncio.Semaphore(WRITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,11 +65,15 @@ class DirectWrites:
         await self._django(scope, received, send)  # type: ignore[arg-type]  # as above
 
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            with write_admitted():
-                answer = await self._answer(scope, await _body(receive))
-        except ProoftrailError as refused:
-            answer = _problem(refused)
+        credential = _credential(scope)
+        answer = self._refusals.answer(credential)
+        if answer is None:
+            try:
+                with write_admitted():
+                    answer = await self._answer(scope, await _body(receive))
+            except ProoftrailError as refused:
+                answer = _problem(refused)
+                self._refusals.keep(credential, refused, answer)
         await _send(*answer, send)
 
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
@@ -96,6 +101,12 @@ def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None) -> Answer:
         if connection.connection is not None:
             connection.close()
     return response.status_code, dict(response.headers), response.content
+
+
+def _credential(scope: Scope) -> bytes:
+    """What is sent as Authorization; empty where that is nothing, or comes twice."""
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    return found[0] if len(found) == 1 else b""
 
 
 def _sent(scope: Scope, body: bytes) -> posting.Sent | None:

@@ -106,3 +106,16 @@ def test_nobody_is_limited_while_valkey_is_away(settings, caplog, monkeypatch, t
             assert ratelimit.state() == "ok"
         finally:
             child.stop()
+
+
+def test_a_refusal_is_told_again_to_the_same_credential_alone_and_not_for_long(monkeypatch):
+    monkeypatch.setattr(ratelimit, "_BLOCK_SECONDS", 0.05)
+    verdict = ratelimit.Verdict(False, Policy("writes", 1, 1), 0, 9, until=time.monotonic() + 9)
+    refusals = ratelimit.Refusals[str]()
+    refusals.keep(b"one", ratelimit.RateLimitedError(verdict), "429")
+    refusals.keep(b"two", ValueError("another error"), "422")
+    before = ratelimit.counters().refused
+    assert [refusals.answer(who) for who in (b"one", b"one", b"two", b"")] == ["429", "429", None, None]
+    assert ratelimit.counters().refused == before + 2
+    time.sleep(0.06)
+    assert refusals.answer(b"one") is None
