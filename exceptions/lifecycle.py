@@ -18,8 +18,8 @@ from evidence.people import find_user
 from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
 from exceptions.models import SecurityException, Transition
-from exceptions.models.terms import APPROVED, REQUESTED, SEVERITIES
-from exceptions.records import keep_until_closed, next_number
+from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED, SEVERITIES
+from exceptions.records import keep_until_closed, next_exception
 from exceptions.risks import risk_for
 
 #: What a transition adds to its record's body: given the exception, the person and the time of receipt.
@@ -58,7 +58,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
         start = application.effective_from or at
         rules.check_dates(application.severity, start, application.expires_at, at)
         body = {
-            "exception": next_number("EXC", "exception.requested"),
+            "exception": next_exception(),
             "title": application.title,
             "justification": application.justification,
             "severity": application.severity,
@@ -79,7 +79,8 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
 
 
 def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None) -> Placed:
-    """Approve; a critical one counts as approved when the second person did.
+    """Approve; a critical one counts as approved when the second person did. What a sheet called approved is
+    ratified so.
 
     Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``.
     """
@@ -94,7 +95,7 @@ def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
     """Refuse a request for good. Raises ``transition_not_allowed``, ``self_approval``, ``role_required``."""
 
     def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, doing="rejected")
+        rules.require_decision(found, REQUESTED, CLAIMED, doing="rejected")
         return {"decision": "rejected", "role": rules.deciding_role(found, person)}
 
     return _transition("exception.rejected", actor, exception, _given(reason), judge, idempotency)
@@ -104,7 +105,7 @@ def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempote
     """Take a request back: its requester, its owner or a liaison."""
 
     def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, doing="withdrawn")
+        rules.require_decision(found, REQUESTED, CLAIMED, doing="withdrawn")
         rules.require_stake(found, person, "liaison", "admin")
         return {}
 
@@ -174,10 +175,10 @@ def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
 
 
 def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
-    """Close an approved exception because it is no longer needed: the owner, the requester or a liaison."""
+    """Close what was approved, here or elsewhere, as no longer needed: the owner, the requester or a liaison."""
 
     def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, APPROVED, doing="remediated")
+        rules.require_decision(found, APPROVED, CLAIMED, doing="remediated")
         rules.require_stake(found, person, "liaison", "admin")
         return {}
 
@@ -205,7 +206,7 @@ def amend(
         raise InvalidError(f"An amendment changes some of {', '.join(AMENDABLE)}.", code="amendment_invalid")
 
     def judge(found: SecurityException, person: User, _: datetime) -> Mapping[str, Any]:
-        rules.require_decision(found, REQUESTED, APPROVED, doing="amended")
+        rules.require_decision(found, REQUESTED, CLAIMED, APPROVED, doing="amended")
         rules.require_no_renewal(found, doing="amended")
         rules.require_stake(found, person, "liaison", "admin")
         severity = changes.get("severity", found.severity)

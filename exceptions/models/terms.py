@@ -12,9 +12,14 @@ from exceptions import policy
 SEVERITIES = [("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low")]
 
 REQUESTED, APPROVED = "requested", "approved"
-OPEN = (REQUESTED, APPROVED)
+#: Approved elsewhere, as an imported sheet says: reminded and reported, waiving nothing until it is ratified here.
+CLAIMED = "claimed"
+OPEN = (REQUESTED, CLAIMED, APPROVED)
+#: What somebody may have to act on before it ends.
+CHASED = (CLAIMED, APPROVED)
 DECISIONS = [
     (REQUESTED, "Requested"),
+    (CLAIMED, "Approved elsewhere (claim)"),
     (APPROVED, "Approved"),
     ("rejected", "Rejected"),
     ("withdrawn", "Withdrawn"),
@@ -23,7 +28,7 @@ DECISIONS = [
 ]
 ENDED = tuple(name for name, _ in DECISIONS if name not in OPEN)
 #: What `Terms.state` answers: decisions, with "approved" told apart by its dates.
-STATES = (REQUESTED, "scheduled", "active", "expired", *ENDED)
+STATES = (REQUESTED, CLAIMED, "scheduled", "active", "expired", *ENDED)
 #: Questions that cut across states, and may be asked wherever a state may.
 GROUPS = ("open", "due", "expiring")
 
@@ -49,6 +54,10 @@ class Terms(models.Model):
             return "expired"
         return "active" if now >= self.effective_from else "scheduled"
 
+    def is_overdue(self, now: datetime) -> bool:
+        """Past its date and still open, whether it was approved here or elsewhere."""
+        return self.decision in CHASED and now >= self.expires_at
+
     def is_expiring(self, now: datetime) -> bool:
         """Active, and within the policy's last days."""
         return self.state(now) == "active" and self.expires_at - now <= policy.load().expiring
@@ -72,7 +81,7 @@ def in_state(name: str, now: datetime, prefix: str = "") -> Q:
     soon = Q(**{f"{prefix}expires_at__lte": now + policy.load().expiring})
     questions = {
         "open": Q(**{f"{prefix}decision__in": OPEN}),
-        "due": approved & soon,
+        "due": Q(**{f"{prefix}decision__in": CHASED}) & soon,
         "expiring": approved & started & lasts & soon,
         "scheduled": approved & ~started & lasts,
         "active": approved & started & lasts,
@@ -80,7 +89,7 @@ def in_state(name: str, now: datetime, prefix: str = "") -> Q:
     }
     if name in questions:
         return questions[name]
-    if name in (REQUESTED, *ENDED):
+    if name in (REQUESTED, CLAIMED, *ENDED):
         return Q(**{f"{prefix}decision": name})
     raise InvalidError(
         f"There is no state {name!r}. States: {', '.join((*STATES, *GROUPS))}.", code="state_unknown", where="state"
