@@ -98,7 +98,7 @@ def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
         rules.require_decision(found, REQUESTED, CLAIMED, doing="rejected")
         return {"decision": "rejected", "role": rules.deciding_role(found, person)}
 
-    return _transition("exception.rejected", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.rejected", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
@@ -109,7 +109,7 @@ def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempote
         rules.require_stake(found, person, "liaison", "admin")
         return {}
 
-    return _transition("exception.withdrawn", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.withdrawn", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def request_renewal(
@@ -132,7 +132,7 @@ def request_renewal(
             "approvals_needed": _approvals_needed(found.severity),
         }
 
-    return _transition("exception.renewal_requested", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.renewal_requested", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def approve_renewal(
@@ -160,7 +160,7 @@ def refuse_renewal(*, actor: Actor, exception: str, reason: str, idempotency: Id
         role = rules.deciding_role(found, person, renewal)
         return {"renewal": renewal.index, "decision": "rejected", "role": role}
 
-    return _transition("exception.renewal_refused", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.renewal_refused", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
@@ -171,7 +171,7 @@ def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
         rules.require_role(person, *rules.DECIDERS)
         return {}
 
-    return _transition("exception.revoked", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.revoked", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
@@ -182,7 +182,7 @@ def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempot
         rules.require_stake(found, person, "liaison", "admin")
         return {}
 
-    return _transition("exception.remediated", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.remediated", actor, exception, require_reason(reason), judge, idempotency)
 
 
 #: What `amend` may change; dates only move by renewals.
@@ -214,7 +214,7 @@ def amend(
         rules.check_term(severity, found.term_from, found.expires_at)
         return {"changes": _resolved(changes, person), "approvals_needed": needed}
 
-    return _transition("exception.amended", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.amended", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def _resolved(changes: Mapping[str, Any], person: User) -> dict[str, Any]:
@@ -244,12 +244,16 @@ def _transition(
 
 def keep(index: int, at: datetime, composed: Composed) -> None:
     """Retention runs from the closing: while it is open, from its expiry, or from now if that is later."""
-    found = SecurityException.objects.get(pk=composed.body["exception"])
+    keep_record(composed.body["exception"], at)
+
+
+def keep_record(number: str, at: datetime) -> None:
+    found = SecurityException.objects.get(pk=number)
     reference = max(at, found.expires_at) if found.is_open else at
     keep_until_closed(Transition.objects.filter(exception=found).values("index"), reference)
 
 
-def _given(reason: str) -> str:
+def require_reason(reason: str) -> str:
     if not reason.strip():
         raise InvalidError("Say why: the reason is part of the record.", code="reason_required", where="$.reason")
     return reason

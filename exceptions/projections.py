@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from config.bulk import copy_in
 from evidence.ledger import Recorded
 from evidence.projections import projection
 from exceptions.models import ExceptionApproval, Renewal, Risk, RiskChange, SecurityException, Transition
@@ -26,7 +27,7 @@ def _forget_exception(index: int) -> None:
 
 
 def _exceptions(records: Sequence[Recorded]) -> None:
-    """Many at once, as an import brings them: two statements for a thousand requests."""
+    """Many at once, as an import brings them: two statements for all requests of a chunk."""
     if any(record.leaf.kind != "exception.requested" for record in records):
         for record in records:
             _exception(record)
@@ -34,8 +35,8 @@ def _exceptions(records: Sequence[Recorded]) -> None:
     found = [_requested(record) for record in records]
     for exception, record in zip(found, records, strict=True):
         exception.last_index = record.index
-    SecurityException.objects.bulk_create(found, batch_size=1000)
-    Transition.objects.bulk_create(map(_transition, found, records), batch_size=1000)
+    copy_in(SecurityException, found)
+    copy_in(Transition, map(_transition, found, records))
 
 
 @projection(

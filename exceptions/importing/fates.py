@@ -51,11 +51,12 @@ def _as_json(fate: Fate, columns: Any) -> dict[str, Any]:
     return found
 
 
-def rows_of(kept: bytes | None) -> list[dict[str, Any]]:
-    return json.loads(zlib.decompress(kept)) if kept else []
+def rows_of(kept: bytes | memoryview | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(zlib.decompress(kept)) if kept else []
+    return found
 
 
-def bad_rows_csv(kept: bytes | None) -> Iterator[str]:
+def bad_rows_csv(kept: bytes | memoryview | None) -> Iterator[str]:
     """The bad rows as a sheet that can be put right and imported by itself; no cell runs in a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)

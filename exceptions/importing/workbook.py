@@ -15,7 +15,7 @@ def too_large() -> TooLargeError:
 
 
 def read(data: bytes, filename: str = "") -> Workbook:
-    """Raises InvalidError ``file_empty``, ``sheet_malformed``, ``encoding_unknown``; TooLargeError ``sheet_too_large``."""
+    """Raises InvalidError ``file_empty``, ``sheet_malformed``, ``encoding_unknown``, and ``sheet_too_large``."""
     if len(data) > limits.MAX_BYTES:
         raise too_large()
     if data.startswith(_OLD_OFFICE):

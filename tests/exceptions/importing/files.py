@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -10,7 +11,17 @@ from exceptions.importing.sheets import column_name
 
 REGISTER = Path(__file__).parent.parent / "register.xlsx"
 HEADINGS = ["Ref", "Title", "Severity", "System", "Owner", "Requested by", "Approved by", "Status", "Expires"]
-ROW = ["SEC-1", "Old TLS", "high", "netlify-trading", "Charlie", "Cora", "Bob", "approved", "2027-03-31"]
+ROW = [
+    "SEC-1",
+    "Old TLS",
+    "high",
+    "netlify-trading",
+    "Charlie",
+    "Cora",
+    "Bob",
+    "approved",
+    f"{datetime.now(UTC).date() + timedelta(days=60)}",
+]
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"

@@ -8,9 +8,10 @@ import pytest
 from config.errors import ConflictError, ForbiddenError, InvalidError
 from evidence.ledger import reader, store
 from evidence.models import Payload, Record, User
-from exceptions import lifecycle, reminders
+from exceptions import lifecycle, ratification, reminders
 from exceptions.importing import fates, jobs
 from exceptions.models import Import, ImportMapping, Reminder, SecurityException
+from exceptions.ratification import ratify
 from exceptions.waivers import waivers
 from tests.cast import Cast
 from tests.exceptions.conftest import Request, actor
@@ -22,6 +23,16 @@ def bring(person: User, data: bytes, *, dry_run: bool = False, **more: Any) -> I
     assert jobs.run(opened.pk)
     opened.refresh_from_db()
     return opened
+
+
+def error_of(found: Import) -> dict[str, Any]:
+    assert found.error is not None
+    return dict(found.error)
+
+
+def claim_of(found: SecurityException) -> dict[str, Any]:
+    assert found.claim is not None
+    return dict(found.claim)
 
 
 def day(days: int) -> str:
@@ -43,8 +54,8 @@ def test_it_looks_at_a_sheet_and_records_nothing(cast: Cast) -> None:
 def test_it_takes_all_rows_or_none(cast: Cast) -> None:
     size = reader.size()
     found = bring(cast.lea, csv_of(row(), row(ref="SEC-2", expires="2027-02-30")))
-    assert (found.state, found.error["code"]) == (Import.REFUSED, "rows_bad")
-    assert "register!I3" in found.error["detail"]
+    assert (found.state, error_of(found)["code"]) == (Import.REFUSED, "rows_bad")
+    assert "register!I3" in error_of(found)["detail"]
     assert (reader.size(), SecurityException.objects.count()) == (size, 0)
     jobs.confirm(found, person=cast.lea, only_good=True)
     jobs.run(found.pk)
@@ -56,7 +67,7 @@ def test_what_a_sheet_calls_approved_is_chased_and_waives_nothing_until_it_is_ra
     bring(cast.lea, data)
     found = SecurityException.objects.get()
     now = datetime.now(UTC)
-    assert (found.state(now), found.claim["approver_name"], found.imported_by) == ("claimed", "Bob", cast.lea.uid)
+    assert (found.state(now), claim_of(found)["approver_name"], found.imported_by) == ("claimed", "Bob", cast.lea.uid)
     assert found.requester == cast.cora.uid
     assert waivers("dependency-alerts", cast.trading.id, None, now) == []
     reminders.plan(now)
@@ -73,7 +84,7 @@ def test_it_brings_too_long_a_term_which_only_an_executive_ratifies(cast: Cast) 
     bring(cast.lea, csv_of(row(severity="critical", expires=day(300))))
     found = SecurityException.objects.get()
     assert found.approvals_needed == 2
-    assert "over_long" in found.claim["flags"]
+    assert "over_long" in claim_of(found)["flags"]
     lifecycle.approve(actor=actor(cast.bob), exception=found.pk)
     with pytest.raises(ForbiddenError) as refused:
         lifecycle.approve(actor=actor(cast.root), exception=found.pk)
@@ -86,7 +97,7 @@ def test_it_brings_too_long_a_term_which_only_an_executive_ratifies(cast: Cast) 
 def test_it_brings_an_expired_claim_as_overdue(cast: Cast) -> None:
     bring(cast.lea, csv_of(row(expires=day(-20))))
     found = SecurityException.objects.get()
-    assert {"expired", "start_unknown"} <= set(found.claim["flags"])
+    assert {"expired", "start_unknown"} <= set(claim_of(found)["flags"])
     assert found in SecurityException.objects.in_state("due", datetime.now(UTC))
     with pytest.raises(InvalidError) as refused:
         lifecycle.approve(actor=actor(cast.bob), exception=found.pk)
@@ -98,7 +109,7 @@ def test_an_approval_by_the_requester_is_no_claim(cast: Cast) -> None:
     bring(cast.lea, csv_of(row(approved_by="cora@example.com")))
     found = SecurityException.objects.get()
     assert found.decision == "requested"
-    assert "self_approved" in found.claim["flags"]
+    assert "self_approved" in claim_of(found)["flags"]
 
 
 def test_it_gives_no_number_twice(cast: Cast, request_one: Request, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +159,7 @@ def test_it_starts_over_when_its_worker_died_and_shows_nothing_of_the_first_atte
 
 def test_it_refuses_the_same_file_and_the_same_reference_again(cast: Cast) -> None:
     bring(cast.lea, csv_of(row()))
-    assert bring(cast.lea, csv_of(row())).error["code"] == "file_imported"
+    assert error_of(bring(cast.lea, csv_of(row())))["code"] == "file_imported"
     again = bring(cast.lea, csv_of(row(title="Said again")))
     (one,) = fates.rows_of(again.fates)
     assert [(p["code"], p["reason"]) for p in one["problems"]] == [
@@ -156,7 +167,7 @@ def test_it_refuses_the_same_file_and_the_same_reference_again(cast: Cast) -> No
     ]
     without = csv_of(row(ref=""))
     assert bring(cast.lea, without).state == Import.DONE
-    assert bring(cast.lea, without).error["code"] == "file_imported"
+    assert error_of(bring(cast.lea, without))["code"] == "file_imported"
 
 
 def test_it_remembers_what_was_said_of_the_same_headings(cast: Cast) -> None:
@@ -179,7 +190,7 @@ def test_it_hides_a_row_that_holds_a_secret(cast: Cast) -> None:
     # Put together here, so that no scanner takes this file for a leak.
     secret = "AKIA" + "Q7ZT5WJ3XK2MNPL4"
     found = bring(cast.lea, csv_of(row(title=f"Key {secret}")))
-    assert found.error["code"] == "rows_bad"
+    assert error_of(found)["code"] == "rows_bad"
     shown = str(fates.rows_of(found.fates)) + "".join(fates.bad_rows_csv(found.fates)) + str(found.error)
     assert secret not in shown
     assert "secret_found" in shown
@@ -194,3 +205,39 @@ def test_only_liaisons_import(cast: Cast) -> None:
     jobs.run(opened.pk)
     with pytest.raises(ConflictError):
         jobs.confirm(opened, person=cast.lea, only_good=False)
+
+
+def test_it_ratifies_a_list_as_one_record_and_only_by_somebody_else(cast: Cast, request_one: Request) -> None:
+    bring(cast.lea, csv_of(row(), row(ref="SEC-2", owner="Bob", approved_by="Max"), row(ref="SEC-3"), row(ref="SEC-4")))
+    own = request_one().pk
+    listed = ["EXC-0001", "EXC-0003", "EXC-0004"]
+    size = reader.size()
+    with pytest.raises(ConflictError) as refused:
+        ratify(actor=actor(cast.bob), exceptions=[*listed, "EXC-0002", own], reason="Seen in the minutes")
+    assert {one["where"]: one["code"] for one in refused.value.extra["errors"]} == {
+        "EXC-0002": "self_approval", own: "transition_not_allowed",
+    }  # fmt: skip
+    with pytest.raises(ConflictError):
+        ratify(actor=actor(cast.lea), exceptions=listed, reason="Mine")  # she imported them
+    assert reader.size() == size
+    placed = ratify(actor=actor(cast.bob), exceptions=listed, reason="Seen in the minutes")
+    assert [row["exception"] for row in placed.body["exceptions"]] == listed
+    assert set(SecurityException.objects.filter(decision="approved").values_list("pk", flat=True)) == set(listed)
+    approval = reader.get(placed.index + 1).recorded.body
+    assert (approval["exception"], approval["list"]) == ("EXC-0001", placed.body["digest"])
+
+
+def test_a_list_that_changed_under_way_is_not_ratified(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(cast.lea, csv_of(row(), row(ref="SEC-2")))
+    judged = ratification._judged
+
+    def meanwhile(numbers: Any, person: User) -> Any:
+        found = judged(numbers, person)
+        lifecycle.reject(actor=actor(cast.max), exception="EXC-0002", reason="Not ours")
+        return found
+
+    monkeypatch.setattr(ratification, "_judged", meanwhile)
+    with pytest.raises(ConflictError) as refused:
+        ratify(actor=actor(cast.bob), exceptions=["EXC-0001", "EXC-0002"], reason="Seen")
+    assert refused.value.code == "list_changed"
+    assert not SecurityException.objects.filter(decision="approved").exists()
