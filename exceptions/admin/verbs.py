@@ -3,7 +3,7 @@
 A GET shows the form and changes nothing, so that the links of a reminder may be followed by anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from django.http import HttpRequest
@@ -14,7 +14,7 @@ from evidence.models import User
 from exceptions import lifecycle, rules
 from exceptions.admin.forms import CommentForm, DecisionForm, ReasonForm, RenewForm
 from exceptions.models import SecurityException
-from exceptions.models.terms import APPROVED, REQUESTED
+from exceptions.models.terms import APPROVED, CHASED, CLAIMED, REQUESTED
 
 Allowed = Callable[[SecurityException, User], bool]
 
@@ -40,7 +40,7 @@ class Verb:
 
 
 def _waits(exception: SecurityException, user: User) -> bool:
-    return exception.decision == REQUESTED and user.has_role(*rules.DECIDERS)
+    return exception.decision in {REQUESTED, CLAIMED} and user.has_role(*rules.DECIDERS)
 
 
 def _renewal_waits(exception: SecurityException, user: User) -> bool:
@@ -51,16 +51,16 @@ def _stands(exception: SecurityException, user: User) -> bool:
     return exception.decision == APPROVED and user.has_role(*rules.DECIDERS)
 
 
-def _concerned(decision: str, *roles: str) -> Allowed:
+def _concerned(decisions: Collection[str], *roles: str) -> Allowed:
     def shown(exception: SecurityException, user: User) -> bool:
         concerned = user.uid in {exception.requester, exception.owner} or user.has_role(*roles)
-        return exception.decision == decision and concerned
+        return exception.decision in decisions and concerned
 
     return shown
 
 
 def _renewable(exception: SecurityException, user: User) -> bool:
-    return not exception.renewal_pending and _concerned(APPROVED, *rules.REQUESTERS)(exception, user)
+    return not exception.renewal_pending and _concerned([APPROVED], *rules.REQUESTERS)(exception, user)
 
 
 VERBS = [
@@ -79,7 +79,7 @@ VERBS = [
         "The request is taken back.",
         ReasonForm,
         lifecycle.withdraw,
-        _concerned(REQUESTED, "liaison", "admin"),
+        _concerned([REQUESTED, CLAIMED], "liaison", "admin"),
     ),
     Verb(
         "approve_renewal",
@@ -112,7 +112,7 @@ VERBS = [
         "Closes it: what it was about has been put right.",
         ReasonForm,
         lifecycle.remediate,
-        _concerned(APPROVED, "liaison", "admin"),
+        _concerned(CHASED, "liaison", "admin"),
     ),
     Verb(
         "revoke",

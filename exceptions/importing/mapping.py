@@ -89,7 +89,7 @@ def parse(data: Any) -> Wishes:
         raise _wrong(f"A mapping has columns, values, defaults, sheets, dates.{extra}", "")
     columns = _texts(data.get("columns"), ".columns", allow_none=True)
     defaults = _texts(data.get("defaults"), ".defaults")
-    given = data.get("values") or {}
+    given = data.get("values", {})
     if not isinstance(given, dict):
         raise _wrong("values is an object for each field.", ".values")
     values = {name: _texts(known, f".values.{name}") for name, known in given.items()}
@@ -97,7 +97,7 @@ def parse(data: Any) -> Wishes:
         for name in names:
             if name not in FIELDS:
                 raise _wrong(f"There is no field {str(name)[:60]!r}: {', '.join(FIELDS)}.", f".{part}")
-    sheets = data.get("sheets") or []
+    sheets = data.get("sheets", [])
     if not isinstance(sheets, list) or not all(isinstance(name, str) for name in sheets) or len(sheets) > _MOST_VALUES:
         raise _wrong("sheets is a list of names.", ".sheets")
     if data.get("dates") not in {None, DAY_FIRST, MONTH_FIRST}:
@@ -108,7 +108,7 @@ def parse(data: Any) -> Wishes:
 
 
 def _texts(data: Any, where: str, *, allow_none: bool = False) -> dict[str, str | None]:
-    found = data or {}
+    found = {} if data is None else data
     if not isinstance(found, dict) or len(found) > _MOST_VALUES:
         raise _wrong(f"An object of at most {_MOST_VALUES} texts is expected.", where)
     for name, value in found.items():
@@ -189,6 +189,7 @@ def _incomplete(table: Table | None, sheets: Sequence[Sheet], lacking: Iterable[
         code="columns_missing",
         where="$.mapping.columns",
         missing=missing,
+        columns=table.headings if table is not None else {},
         headings=[text[:200] for text in seen[:100]],
     )
 

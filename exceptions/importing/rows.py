@@ -158,6 +158,11 @@ class _Judged:
     def _bad(self, name: str, code: str, reason: str) -> None:
         self.fate.problems.append(Problem(self._where(name), name, self._shown(name), code, reason))
 
+    def _lacks(self, name: str, code: str, reason: str) -> None:
+        """Only where nothing else is said of the cell."""
+        if not any(problem.field == name for problem in self.fate.problems):
+            self._bad(name, code, reason)
+
     def _flag(self, name: str) -> None:
         if name not in self.fate.flags:
             self.fate.flags.append(name)
@@ -183,7 +188,7 @@ class _Judged:
     def _severity(self) -> str:
         text = self._text("severity")
         if not text:
-            self._bad("severity", "severity_missing", "There is no severity: critical, high, medium, low.")
+            self._lacks("severity", "severity_missing", "There is no severity: critical, high, medium, low.")
             return ""
         meaning = words().severity.get(normal(text))
         if meaning is None:
@@ -195,7 +200,7 @@ class _Judged:
     def _owner(self) -> Person | None:
         text = self._text("owner")
         if not text:
-            self._bad("owner", "owner_missing", "There is no owner: somebody has to answer for it.")
+            self._lacks("owner", "owner_missing", "There is no owner: somebody has to answer for it.")
             return None
         found = self._known.people.get(person_key(text))
         if found is None:
@@ -206,7 +211,7 @@ class _Judged:
     def _systems(self) -> list[Place]:
         names = self._list("systems", ",;|")
         if not names:
-            self._bad("systems", "systems_missing", "There is no system.")
+            self._lacks("systems", "systems_missing", "There is no system.")
         known = {name: self._known.systems.get(normal(self._meant("systems", name))) for name in names}
         if unknown := [name for name, found in known.items() if found is None]:
             reason = f"There is no system {unknown[0][:60]!r} that you may see: add it, or map the name to one."
@@ -268,8 +273,8 @@ class _Judged:
         """The predicate of ``exception.requested`` without its number and the import's."""
         fate, known = self.fate, self._known
         reference, title, owner = self._reference(), self._text("title"), self._owner()
-        if not title and not any(problem.field == "title" for problem in fate.problems):
-            self._bad("title", "title_missing", "There is no title.")
+        if not title:
+            self._lacks("title", "title_missing", "There is no title.")
         severity, systems, expires = self._severity(), self._systems(), self._expiry()
         requirements, controls, risk = self._requirements(), self._controls(), self._risk()
         claim = self._claim(status)
@@ -301,8 +306,8 @@ class _Judged:
 
     def _expiry(self) -> datetime | None:
         found = self._date("expires_at", end=True)
-        if found is None and not any(problem.field == "expires_at" for problem in self.fate.problems):
-            self._bad("expires_at", "expiry_missing", "There is no expiry: an exception without an end is none.")
+        if found is None:
+            self._lacks("expires_at", "expiry_missing", "There is no expiry: an exception without an end is none.")
         return found
 
     def _assumed_start(self, status: str, severity: str, expires: datetime) -> datetime:

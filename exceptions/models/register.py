@@ -31,7 +31,7 @@ class ExceptionQuerySet(models.QuerySet["SecurityException"]):
         return self.in_state("active", now)
 
     def expired(self, now: datetime) -> Self:
-        """Approved once, past their date and neither renewed nor closed."""
+        """Approved once, here or elsewhere, past their date and neither renewed nor closed."""
         return self.in_state("expired", now)
 
     def expiring(self, now: datetime, within: timedelta) -> Self:

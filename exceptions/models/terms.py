@@ -48,15 +48,13 @@ class Terms(models.Model):
 
     def state(self, now: datetime) -> str:
         """One of STATES. An exception that expires at T is no longer active at T."""
-        if self.decision != APPROVED:
+        if self.decision not in CHASED:
             return self.decision
         if now >= self.expires_at:
             return "expired"
+        if self.decision == CLAIMED:
+            return CLAIMED
         return "active" if now >= self.effective_from else "scheduled"
-
-    def is_overdue(self, now: datetime) -> bool:
-        """Past its date and still open, whether it was approved here or elsewhere."""
-        return self.decision in CHASED and now >= self.expires_at
 
     def is_expiring(self, now: datetime) -> bool:
         """Active, and within the policy's last days."""
@@ -76,20 +74,22 @@ def days_between(now: datetime, expires_at: datetime) -> int:
 def in_state(name: str, now: datetime, prefix: str = "") -> Q:
     """Rows of that state or group; `prefix` leads to other rows (``transitions__``). Raises ``state_unknown``."""
     approved = Q(**{f"{prefix}decision": APPROVED})
+    chased = Q(**{f"{prefix}decision__in": CHASED})
     started = Q(**{f"{prefix}effective_from__lte": now})
     lasts = Q(**{f"{prefix}expires_at__gt": now})
     soon = Q(**{f"{prefix}expires_at__lte": now + policy.load().expiring})
     questions = {
         "open": Q(**{f"{prefix}decision__in": OPEN}),
-        "due": Q(**{f"{prefix}decision__in": CHASED}) & soon,
+        "due": chased & soon,
         "expiring": approved & started & lasts & soon,
         "scheduled": approved & ~started & lasts,
         "active": approved & started & lasts,
-        "expired": approved & ~lasts,
+        "expired": chased & ~lasts,
+        CLAIMED: Q(**{f"{prefix}decision": CLAIMED}) & lasts,
     }
     if name in questions:
         return questions[name]
-    if name in (REQUESTED, CLAIMED, *ENDED):
+    if name in (REQUESTED, *ENDED):
         return Q(**{f"{prefix}decision": name})
     raise InvalidError(
         f"There is no state {name!r}. States: {', '.join((*STATES, *GROUPS))}.", code="state_unknown", where="state"
