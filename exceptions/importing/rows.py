@@ -105,7 +105,7 @@ class _Judged:
         self.fate.body = self._body(self.fate.fate)
         if self.fate.problems:
             self.fate.fate, self.fate.body = BAD, None
-            self.fate.cells = {column: cell.text for column, cell in row.cells.items()}
+            self.fate.cells = {column: self._readable(cell) for column, cell in row.cells.items()}
 
     # -- cells -------------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,16 @@ class _Judged:
     def _shown(self, name: str) -> str:
         column = self._table.columns.get(name)
         cell = self._row.cells.get(column) if column is not None else None
-        return cell.text[:_SHOWN] if cell is not None else ""
+        return self._readable(cell)[:_SHOWN] if cell is not None else ""
+
+    def _readable(self, cell: Cell) -> str:
+        """As the person sees it: dates as days, not as the numbers that they are."""
+        if cell.kind is not Kind.DATE:
+            return cell.text
+        try:
+            return f"{dates.parse(cell, order=None, from_1904=self._table.sheet.from_1904).at:%Y-%m-%d}"
+        except dates.BadDateError:
+            return cell.text
 
     def _where(self, name: str) -> str:
         return place(self._table.sheet.name, self._row.number, self._table.columns.get(name))

@@ -59,6 +59,7 @@ def test_it_understands_the_spreadsheet_of_a_year() -> None:
         "Exceptions!E17": "system_unknown",
         "Exceptions!K17": "expiry_missing",
     }
+    assert "2026-11-01" in next(fate for fate in found if fate.row == 7).cells.values()  # as its reader sees it
     flags = {f"{fate.sheet}!{fate.row}": fate.flags for fate in found if fate.body}
     assert "self_approved" in flags["Exceptions!6"]
     assert "serial_date" in flags["Exceptions!15"]
