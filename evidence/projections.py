@@ -6,6 +6,7 @@ but the record, and takes its keys from it: run again over the ledger it must gi
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from evidence.tlog.leaf import Leaf, format_time
 from evidence.tlog.statement import Statement
 
 Project = Callable[[Recorded], None]
+#: The same for records of its kinds that follow each other, as an import has them by the thousand.
+ProjectMany = Callable[[Sequence[Recorded]], None]
 #: Called with the index of a record whose payload goes: erase what was derived from it.
 Forget = Callable[[int], None]
 
@@ -33,18 +36,26 @@ class Projection:
     project: Project
     tables: tuple[type[models.Model], ...]
     forget: Forget | None
+    many: ProjectMany | None = None
 
 
 _REGISTERED: list[Projection] = []
 
 
 def projection(
-    prefix: str, *, tables: Sequence[type[models.Model]] = (), forget: Forget | None = None
+    prefix: str,
+    *,
+    tables: Sequence[type[models.Model]] = (),
+    forget: Forget | None = None,
+    many: ProjectMany | None = None,
 ) -> Callable[[Project], Project]:
-    """Register a function for every kind that starts with `prefix`; `tables` are those that it alone writes."""
+    """Register a function for every kind that starts with `prefix`; `tables` are those that it alone writes.
+
+    `many`, where it is given, must write for several records what the function writes for one after the other.
+    """
 
     def register(function: Project) -> Project:
-        _REGISTERED.append(Projection(prefix, function, tuple(tables), forget))
+        _REGISTERED.append(Projection(prefix, function, tuple(tables), forget, many))
         return function
 
     return register
@@ -85,6 +96,18 @@ def _project_one(record: Recorded) -> None:
     for entry in _REGISTERED:
         if record.leaf.kind.startswith(entry.prefix):
             entry.project(record)
+
+
+def _project_import(records: Sequence[Recorded]) -> None:
+    """Records of an import, in their order. The head is locked meanwhile: what can be written together is."""
+    for kind, found in itertools.groupby(records, key=lambda record: record.leaf.kind):
+        together = list(found)
+        for entry in _REGISTERED:
+            if kind.startswith(entry.prefix) and entry.many is not None:
+                entry.many(together)
+            elif kind.startswith(entry.prefix):
+                for record in together:
+                    entry.project(record)
 
 
 def forget(index: int, kind: str) -> None:
@@ -259,9 +282,9 @@ def _imported(record: Recorded) -> None:
     """All records of an import become visible together; what was disposed of since stays away."""
     body = record.body
     for start in range(body.get("first", 0), body.get("last", -1) + 1, _CHUNK):
-        for stored in reader.read(start, min(start + _CHUNK, body["last"] + 1)):
-            if stored.envelope is not None and part_of(stored.recorded.context) == body["import"]:
-                _project_one(stored.recorded)
+        chunk = reader.read(start, min(start + _CHUNK, body["last"] + 1))
+        records = (stored.recorded for stored in chunk if stored.envelope is not None)
+        _project_import([record for record in records if part_of(record.context) == body["import"]])
 
 
 @projection("record.withdrawn")

@@ -22,7 +22,7 @@ from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
 from exceptions.models import SecurityException, Transition
 from exceptions.models.terms import SEVERITIES
-from exceptions.records import keep_until_closed, next_number
+from exceptions.records import keep_until_closed, next_exception
 from exceptions.risks import risk_for
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
         start = application.effective_from or at
         rules.check_dates(application.severity, start, application.expires_at, at)
         body = {
-            "exception": next_number("EXC", "exception.requested"),
+            "exception": next_exception(),
             "title": application.title,
             "justification": application.justification,
             "severity": application.severity,
@@ -84,7 +84,8 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
 
 
 def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None) -> Placed:
-    """Approve; a critical one counts as approved when the second person did.
+    """Approve; a critical one counts as approved when the second person did. What a sheet called approved is
+    ratified so.
 
     Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``.
     """
@@ -101,7 +102,7 @@ def reject(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
         return {"decision": "rejected", "role": rules.may_reject(found, person, at)}
 
-    return _transition("exception.rejected", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.rejected", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
@@ -111,7 +112,7 @@ def withdraw(*, actor: Actor, exception: str, reason: str, idempotency: Idempote
         rules.may_withdraw(found, person, at)
         return {}
 
-    return _transition("exception.withdrawn", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.withdrawn", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def request_renewal(
@@ -132,7 +133,7 @@ def request_renewal(
             "approvals_needed": _approvals_needed(found.severity),
         }
 
-    return _transition("exception.renewal_requested", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.renewal_requested", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def approve_renewal(
@@ -160,7 +161,7 @@ def refuse_renewal(*, actor: Actor, exception: str, reason: str, idempotency: Id
         renewal = rules.pending_renewal(found, at)
         return {"renewal": renewal.index, "decision": "rejected", "role": role}
 
-    return _transition("exception.renewal_refused", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.renewal_refused", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
@@ -170,17 +171,17 @@ def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
         rules.may_revoke(found, person, at)
         return {}
 
-    return _transition("exception.revoked", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.revoked", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
-    """Close an approved exception because it is no longer needed: the owner, the requester or a liaison."""
+    """Close what was approved, here or elsewhere, as no longer needed: the owner, the requester or a liaison."""
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
         rules.may_remediate(found, person, at)
         return {}
 
-    return _transition("exception.remediated", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.remediated", actor, exception, require_reason(reason), judge, idempotency)
 
 
 #: What `amend` may change; dates only move by renewals.
@@ -210,7 +211,7 @@ def amend(
         rules.check_term(severity, found.term_from, found.expires_at)
         return {"changes": _resolved(changes, person), "approvals_needed": needed}
 
-    return _transition("exception.amended", actor, exception, _given(reason), judge, idempotency)
+    return _transition("exception.amended", actor, exception, require_reason(reason), judge, idempotency)
 
 
 def _resolved(changes: Mapping[str, Any], person: User) -> dict[str, Any]:
@@ -259,12 +260,16 @@ def _note_attempt(kind: str, actor: Actor, number: str) -> None:
 
 def keep(index: int, at: datetime, composed: Composed) -> None:
     """Retention runs from the closing: while it is open, from its expiry, or from now if that is later."""
-    found = SecurityException.objects.get(pk=composed.body["exception"])
+    keep_record(composed.body["exception"], at)
+
+
+def keep_record(number: str, at: datetime) -> None:
+    found = SecurityException.objects.get(pk=number)
     reference = max(at, found.expires_at) if found.is_open else at
     keep_until_closed(Transition.objects.filter(exception=found).values("index"), reference)
 
 
-def _given(reason: str) -> str:
+def require_reason(reason: str) -> str:
     if not reason.strip():
         raise InvalidError("Say why: the reason is part of the record.", code="reason_required", where="$.reason")
     return reason

@@ -9,9 +9,11 @@ from evidence.models import System
 from evidence.people import display_names
 from exceptions.models import SecurityException, Transition
 from exceptions.models.register import ExceptionQuerySet
-from exceptions.models.terms import APPROVED, REQUESTED, SEVERITIES, in_state
+from exceptions.models.terms import APPROVED, CLAIMED, OPEN, REQUESTED, SEVERITIES, in_state
 
 SELF_APPROVAL = "exception.self_approval_refused"
+#: Nobody has decided about them here.
+_UNDECIDED = (REQUESTED, CLAIMED)
 #: Ages of open exceptions: up to so many days since they were requested.
 AGES = (30, 90, 180, 365)
 #: Owners and systems with the most open exceptions that are named.
@@ -41,7 +43,7 @@ def _counts(seen: ExceptionQuerySet, now: datetime) -> dict[str, Any]:
         expiring_7=Count("pk", filter=expiring(7)),
         expiring_30=Count("pk", filter=expiring(30)),
         overdue=Count("pk", filter=in_state("expired", now)),
-        expired_without_decision=Count("pk", filter=Q(decision=REQUESTED, expires_at__lte=now)),
+        expired_without_decision=Count("pk", filter=Q(decision__in=_UNDECIDED, expires_at__lte=now)),
         renewed_more_than_once=Count("pk", filter=Q(renewals_made__gt=1)),
     )
     soon = {"7": found.pop("expiring_7"), "30": found.pop("expiring_30")}
@@ -49,8 +51,8 @@ def _counts(seen: ExceptionQuerySet, now: datetime) -> dict[str, Any]:
 
 
 def _waiting(seen: ExceptionQuerySet, now: datetime) -> dict[str, Any]:
-    """Requests, and renewals of what was approved."""
-    asked = seen.filter(decision=REQUESTED).order_by().aggregate(n=Count("pk"), oldest=Min("requested_at"))
+    """Requests, with what imported sheets claim, and renewals of what was approved."""
+    asked = seen.filter(decision__in=_UNDECIDED).order_by().aggregate(n=Count("pk"), oldest=Min("requested_at"))
     again = seen.filter(decision=APPROVED, renewals__state="pending").order_by()
     renewals = again.aggregate(n=Count("pk"), oldest=Min("renewals__requested_at"))
     oldest = min((found["oldest"] for found in (asked, renewals) if found["oldest"]), default=None)
@@ -75,7 +77,7 @@ def _days(span: timedelta) -> float:
 
 
 def _open(seen: ExceptionQuerySet) -> QuerySet[SecurityException]:
-    return seen.filter(decision__in=(REQUESTED, APPROVED)).order_by()
+    return seen.filter(decision__in=OPEN).order_by()
 
 
 def _by_severity(seen: ExceptionQuerySet) -> dict[str, int]:

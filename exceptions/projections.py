@@ -3,14 +3,15 @@
 A record whose exception or risk is not there belongs to one that was disposed of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from config.bulk import copy_in
 from evidence.ledger import Recorded
 from evidence.projections import projection
 from exceptions.models import ExceptionApproval, Renewal, Risk, RiskChange, SecurityException, Transition
-from exceptions.models.terms import APPROVED, REQUESTED
+from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED
 
 
 def _time(text: str) -> datetime:
@@ -25,7 +26,25 @@ def _forget_exception(index: int) -> None:
     SecurityException.objects.filter(transitions__index=index).delete()
 
 
-@projection("exception.", tables=[SecurityException, Renewal, ExceptionApproval, Transition], forget=_forget_exception)
+def _exceptions(records: Sequence[Recorded]) -> None:
+    """Many at once, as an import brings them: two statements for all requests of a chunk."""
+    if any(record.leaf.kind != "exception.requested" for record in records):
+        for record in records:
+            _exception(record)
+        return
+    found = [_requested(record) for record in records]
+    for exception, record in zip(found, records, strict=True):
+        exception.last_index = record.index
+    copy_in(SecurityException, found)
+    copy_in(Transition, map(_transition, found, records))
+
+
+@projection(
+    "exception.",
+    tables=[SecurityException, Renewal, ExceptionApproval, Transition],
+    forget=_forget_exception,
+    many=_exceptions,
+)
 def _exception(record: Recorded) -> None:
     if record.leaf.kind == "exception.requested":
         exception = _requested(record)
@@ -43,6 +62,7 @@ def _exception(record: Recorded) -> None:
 def _requested(record: Recorded) -> SecurityException:
     body = record.body
     expires_at, effective_from = _time(body["expires_at"]), _time(body["effective_from"])
+    claim = body.get("imported")
     return SecurityException(
         id=body["exception"],
         title=body["title"],
@@ -52,7 +72,11 @@ def _requested(record: Recorded) -> SecurityException:
         requirements=body["requirements"],
         risk_id=body.get("risk"),
         compensating_controls=body["compensating_controls"],
-        requester=record.leaf.by,
+        decision=CLAIMED if claim and claim["status"] == "approved" else REQUESTED,
+        requester=claim.get("requester", record.leaf.by) if claim else record.leaf.by,
+        reference=claim.get("reference", "") if claim else "",
+        claim=claim,
+        imported_by=record.leaf.by if claim else "",
         owner=body["owner"],
         owner_name=body["owner_name"],
         approvals_needed=body["approvals_needed"],
@@ -161,7 +185,11 @@ _CHANGES: dict[str, Callable[[SecurityException, Recorded], None]] = {
 def _follow(exception: SecurityException, record: Recorded) -> None:
     """Close the transition before and open this one."""
     exception.transitions.filter(until=None).update(until=record.leaf.at)
-    Transition.objects.create(
+    _transition(exception, record).save(force_insert=True)
+
+
+def _transition(exception: SecurityException, record: Recorded) -> Transition:
+    return Transition(
         index=record.index,
         exception=exception,
         kind=record.leaf.kind,

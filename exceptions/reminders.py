@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from evidence.models import User
 from exceptions import policy
 from exceptions.models import Reminder, SecurityException
-from exceptions.models.terms import APPROVED, days_between
+from exceptions.models.terms import CHASED, days_between
 from exceptions.policy import Schedule
 
 # -- the schedule ------------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def _overdue_step(schedule: Schedule, expires_at: datetime, now: datetime) -> St
 
 def step_of(exception: SecurityException, now: datetime) -> Step | None:
     """The step that the exception has reached under the policy in force; None when it needs no reminder."""
-    if exception.decision != APPROVED:
+    if exception.decision not in CHASED:
         return None
     return latest_step(policy.load().reminders, term_from=exception.term_from, expires_at=exception.expires_at, now=now)
 

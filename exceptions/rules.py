@@ -9,7 +9,7 @@ from evidence.models import System, User
 from evidence.people import visible_systems
 from exceptions import policy
 from exceptions.models import Renewal, SecurityException
-from exceptions.models.terms import APPROVED, REQUESTED, days_between
+from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED, days_between
 
 #: Roles in which a person may decide, the strongest first.
 DECIDERS = ("executive", "approver", "liaison", "admin")
@@ -96,40 +96,59 @@ def pending_renewal(exception: SecurityException, at: datetime) -> Renewal:
 def deciding_role(exception: SecurityException, person: User, renewal: Renewal | None = None) -> str:
     """The role in which the person decides.
 
-    Nobody decides about what they asked for, wrote or own: not in the API, the admin, a bulk action or an import.
+    Nobody decides about what they asked for, wrote, imported or own: neither in the API nor in the admin, alone or
+    in bulk.
     """
     require_role(person, *DECIDERS)
     amended = exception.transitions.filter(kind="exception.amended").values_list("by", flat=True)
-    interested = {exception.requester, exception.owner, *amended} | ({renewal.requested_by} if renewal else set())
+    interested = {exception.requester, exception.owner, exception.imported_by, *amended} | (
+        {renewal.requested_by} if renewal else set()
+    )
     if person.uid in interested:
-        raise ForbiddenError(f"You requested or own {exception.id}: somebody else has to decide.", code="self_approval")
+        raise ForbiddenError(
+            f"You requested, imported or own {exception.id}: somebody else has to decide.", code="self_approval"
+        )
     return next(role for role in DECIDERS if role in person.roles)
 
 
 def may_approve(exception: SecurityException, person: User, at: datetime) -> str:
     """The role in which the person may approve it now."""
-    require_decision(exception, REQUESTED, doing="approved")
+    require_decision(exception, REQUESTED, CLAIMED, doing="approved")
     role = deciding_role(exception, person)
     if exception.approvals.filter(renewal=None, standing=True, person=person.uid).exists():
         raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
     require_future(exception.expires_at, at)
+    _require_executive_beyond_term(exception, role)
     return role
+
+
+def _require_executive_beyond_term(exception: SecurityException, role: str) -> None:
+    """An import may bring a term longer than its severity allows: the approval that completes it needs an executive."""
+    given = list(exception.approvals.filter(renewal=None, standing=True).values_list("role", flat=True))
+    completes = len(given) + 1 >= exception.approvals_needed
+    longest = policy.load().longest_term[exception.severity].days
+    term = days_between(exception.term_from, exception.expires_at)
+    if exception.imported_by and completes and term > longest and "executive" not in {role, *given}:
+        raise ForbiddenError(
+            f"{exception.id} lasts {term} days; without an executive {exception.severity} ones last at most {longest}.",
+            code="executive_required",
+        )
 
 
 def may_reject(exception: SecurityException, person: User, _: datetime) -> str:
     """The role in which the person may refuse the request."""
-    require_decision(exception, REQUESTED, doing="rejected")
+    require_decision(exception, REQUESTED, CLAIMED, doing="rejected")
     return deciding_role(exception, person)
 
 
 def may_withdraw(exception: SecurityException, person: User, _: datetime) -> None:
     """Its requester, its owner or a liaison."""
-    require_decision(exception, REQUESTED, doing="withdrawn")
+    require_decision(exception, REQUESTED, CLAIMED, doing="withdrawn")
     require_stake(exception, person, "liaison", "admin")
 
 
 def may_amend(exception: SecurityException, person: User, _: datetime) -> None:
-    require_decision(exception, REQUESTED, APPROVED, doing="amended")
+    require_decision(exception, REQUESTED, CLAIMED, APPROVED, doing="amended")
     require_no_renewal(exception, doing="amended")
     require_stake(exception, person, "liaison", "admin")
 
@@ -153,7 +172,7 @@ def may_revoke(exception: SecurityException, person: User, _: datetime) -> None:
 
 def may_remediate(exception: SecurityException, person: User, _: datetime) -> None:
     """The owner, the requester or a liaison."""
-    require_decision(exception, APPROVED, doing="remediated")
+    require_decision(exception, APPROVED, CLAIMED, doing="remediated")
     require_stake(exception, person, "liaison", "admin")
 
 

@@ -4,6 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from exceptions import delivery, reminders
+from exceptions.importing import jobs
 
 
 @shared_task  # type: ignore[untyped-decorator]  # celery has no types
@@ -12,3 +13,15 @@ def remind() -> None:
     reminders.plan(timezone.now())
     delivery.send_waiting(timezone.now())
     delivery.record_settled()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no types
+def import_register(import_id: str) -> None:
+    """One import, right after its file was sent."""
+    jobs.run(import_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no types
+def import_waiting() -> None:
+    """Each beat: imports that a worker left or a broker lost."""
+    jobs.run_waiting()

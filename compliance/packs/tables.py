@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from compliance.packs.container import CHUNK
+from config.spreadsheets import defused
 from evidence.tlog.leaf import format_time
 
 if TYPE_CHECKING:
     from compliance.packs.bag import BagWriter
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def cell(value: object) -> str:
@@ -25,7 +24,7 @@ def cell(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     text = "; ".join(map(str, value)) if isinstance(value, (list, tuple, set, frozenset)) else str(value)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return defused(text)
 
 
 class Table:

@@ -75,12 +75,16 @@ class Api:
         headers = {"Content-Type": content_type} | _key(key)
         return self._answer("POST", path, content=content, params=params, headers=headers)
 
+    def post_form(self, path: str, form: Mapping[str, str], *, file: tuple[str, bytes]) -> Answer:
+        """A multipart form with one file."""
+        return self._answer("POST", path, data=dict(form), files={"file": file})
+
+    def get_bytes(self, path: str) -> bytes:
+        """What is no JSON, as it is."""
+        return self._response("GET", path).content
+
     def _answer(self, method: str, path: str, **options: Any) -> Answer:
-        base = f"{self.server.url}/api/v1/"
-        with httpx.Client(base_url=base, headers=self._headers, timeout=_TIMEOUT) as client:
-            response = send(client, lambda: client.build_request(method, path, **options))
-        if not response.is_success:
-            raise refusal(response)
+        response = self._response(method, path, **options)
         try:
             data = response.json()
         except ValueError as error:
@@ -91,6 +95,14 @@ class Api:
             ) from error
         replayed = response.headers.get("Idempotency-Replayed") == "true"
         return Answer(response.status_code, response.content, data, replayed)
+
+    def _response(self, method: str, path: str, **options: Any) -> httpx.Response:
+        base = f"{self.server.url}/api/v1/"
+        with httpx.Client(base_url=base, headers=self._headers, timeout=_TIMEOUT) as client:
+            response = send(client, lambda: client.build_request(method, path, **options))
+        if not response.is_success:
+            raise refusal(response)
+        return response
 
 
 def _key(key: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
         [
             ("exceptions.securityexception", "Exceptions", "gpp_maybe"),
             ("exceptions.risk", "Risks", "crisis_alert"),
+            ("exceptions.import", "Imports", "upload_file"),
         ],
     ),
     (

@@ -19,17 +19,19 @@ from evidence import kinds
 from evidence.admin.forms import actor, form_page, page, person, written
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
+from evidence.ledger import Placed
 from evidence.models import System
 from evidence.people import display_names, visible_systems
-from exceptions import lifecycle
+from exceptions import lifecycle, ratification
 from exceptions.admin.forms import BulkForm, RequestForm
 from exceptions.admin.verbs import VERBS, Verb, shown_to
 from exceptions.models import SecurityException
-from exceptions.models.terms import ENDED
+from exceptions.models.terms import CLAIMED, ENDED
 from exceptions.reminders import time_left
 
 TONES = {
     "requested": "info",
+    "approved elsewhere (claim)": "warning",
     "active": "success",
     "scheduled": "info",
     "expiring": "warning",
@@ -46,7 +48,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         groups = [("due", "Due: expires within 30 days, or has"), ("open", "Open")]
-        states = ["requested", "active", "expiring", "expired", "scheduled", *ENDED]
+        states = ["requested", "claimed", "active", "expiring", "expired", "scheduled", *ENDED]
         return [*groups, *((state, state.capitalize()) for state in states)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -62,7 +64,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     list_filter = (StateFilter, "severity", "renewal_pending")
     search_fields = ("id", "title", "justification", "owner_name")
     search_help_text = "Number, title, justification or owner"
-    actions = ("approve_selected", "revoke_selected")
+    actions = ("approve_selected", "ratify_selected", "revoke_selected")
     fieldsets = (
         (None, {"fields": ("title", "justification", ("severity", "answerable"), "covered")}),
         ("What it waives, and what stands instead", {"fields": ("waived", "control_lines", "concerns")}),
@@ -196,6 +198,36 @@ class SecurityExceptionAdmin(RoleAdmin):
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[SecurityException]) -> HttpResponse | None:
         return self._bulk(request, queryset, "approve", "approve_selected")
 
+    @admin.action(description="Ratify: approved elsewhere")
+    def ratify_selected(self, request: HttpRequest, queryset: QuerySet[SecurityException]) -> HttpResponse | None:
+        """All of the list under one signed digest, or none of it."""
+        chosen = list(queryset.order_by("pk")[: ratification.MOST + 1])
+        sent = request.POST if "confirmed" in request.POST else None
+        form = BulkForm(sent, chosen=[found.pk for found in chosen], initial={"action": "ratify_selected"})
+        if sent is not None:
+            placed = written(form, lambda: self._ratified(request, chosen, form))
+            if placed is not None:
+                messages.success(request, f"{len(chosen)} ratified: record #{placed.index} signs the list.")
+                return None
+        return form_page(
+            request,
+            form,
+            title=f"Ratify {len(chosen)} exceptions",
+            lead=f"{', '.join(found.pk for found in chosen)}. They waive what they name from now on, all or none of "
+            "them. Who requested, owns or imported one cannot ratify it.",
+            submit="Ratify",
+            danger=False,
+            cancel=request.get_full_path(),
+        )
+
+    def _ratified(self, request: HttpRequest, chosen: list[SecurityException], form: BulkForm) -> Placed:
+        return ratification.ratify(
+            actor=actor(request),
+            exceptions=[found.pk for found in chosen],
+            reason=form.cleaned_data["reason"],
+            idempotency=form.idempotency_or_none(request),
+        )
+
     @admin.action(description="Revoke")
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[SecurityException]) -> HttpResponse | None:
         return self._bulk(request, queryset, "revoke", "revoke_selected")
@@ -242,6 +274,8 @@ def state_word(found: SecurityException) -> str:
     if found.is_expiring(now):
         return "expiring"
     state = found.state(now)
+    if state == CLAIMED:
+        return "approved elsewhere (claim)"
     return "renewal waits" if state == "active" and found.renewal_pending else state
 
 

@@ -28,7 +28,7 @@ from exceptions.api.output import exception_out, exceptions_out
 from exceptions.dates import parse_expiry, parse_start
 from exceptions.models import SecurityException, Transition
 from exceptions.models.register import ExceptionQuerySet
-from exceptions.models.terms import APPROVED, GROUPS, SEVERITIES, STATES, standing
+from exceptions.models.terms import CHASED, GROUPS, SEVERITIES, STATES, standing
 
 
 def seen_by(request: Request) -> ExceptionQuerySet:
@@ -243,7 +243,7 @@ def _filtered(found: ExceptionQuerySet, request: Request, now: datetime, as_of: 
     if (email := asked.get("owner")) is not None:
         found = found.filter(owner=find_user(email, where="owner").uid)
     if (days := asked.get("due_within")) is not None:
-        found = found.filter(decision=APPROVED, expires_at__lte=(as_of or now) + timedelta(days=_days(days)))
+        found = found.filter(decision__in=CHASED, expires_at__lte=(as_of or now) + timedelta(days=_days(days)))
     return found
 
 

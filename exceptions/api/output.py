@@ -78,6 +78,8 @@ def _exception(one: SecurityException, names: Names, now: datetime, as_of: datet
         "renewal_pending": one.renewal_pending,
         "renewals": [_renewal(renewal, names) for renewal in one.renewals.all()],
         "closed_at": one.closed_at,
+        "reference": one.reference,
+        "claim": one.claim,
         "index": one.requested_index,
     }
 

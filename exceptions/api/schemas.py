@@ -62,6 +62,8 @@ class ExceptionOut(serializers.Serializer[Any]):
     renewal_pending = serializers.BooleanField()
     renewals = RenewalOut(many=True)
     closed_at = serializers.DateTimeField(allow_null=True)
+    reference = serializers.CharField(help_text="What an imported sheet called it")
+    claim = serializers.DictField(allow_null=True, help_text="What an imported sheet says of it; it waives nothing")
     index = serializers.IntegerField()
 
 

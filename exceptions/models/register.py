@@ -6,11 +6,12 @@ from typing import Self
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Length
 
 from exceptions import policy
 from exceptions.models.risks import Risk
-from exceptions.models.terms import APPROVED, OPEN, Terms, in_state, standing
+from exceptions.models.terms import CHASED, OPEN, Terms, in_state, standing
 
 
 class ExceptionQuerySet(models.QuerySet["SecurityException"]):
@@ -30,7 +31,7 @@ class ExceptionQuerySet(models.QuerySet["SecurityException"]):
         return self.in_state("active", now)
 
     def expired(self, now: datetime) -> Self:
-        """Approved once, past their date and neither renewed nor closed."""
+        """Approved once, here or elsewhere, past their date and neither renewed nor closed."""
         return self.in_state("expired", now)
 
     def expiring(self, now: datetime, within: timedelta) -> Self:
@@ -48,9 +49,9 @@ class ExceptionQuerySet(models.QuerySet["SecurityException"]):
         return self.filter(models.Exists(open_then))
 
     def due_for_reminder(self, now: datetime) -> Self:
-        """Approved ones near or past their expiry: those whose schedule may have reached a step."""
+        """Approved ones, here or elsewhere, near or past their expiry: those whose schedule may have reached a step."""
         reach = timedelta(days=max(policy.load().reminders.before_days, default=0) + 1)
-        return self.filter(decision=APPROVED, expires_at__lte=now + reach)
+        return self.filter(decision__in=CHASED, expires_at__lte=now + reach)
 
 
 class SecurityException(Terms):
@@ -76,6 +77,10 @@ class SecurityException(Terms):
     term_from = models.DateTimeField()
     renewals_made = models.SmallIntegerField(default=0)
     renewal_pending = models.BooleanField(default=False)
+    #: Of an imported one: what the sheet called it, what the sheet claims, who imported it.
+    reference = models.CharField(max_length=120, blank=True)
+    claim = models.JSONField(null=True)
+    imported_by = models.CharField(max_length=40, blank=True, help_text="Opaque id")
     requested_index = models.BigIntegerField(unique=True)
     last_index = models.BigIntegerField()
 
@@ -87,6 +92,8 @@ class SecurityException(Terms):
         indexes = [
             models.Index(fields=["decision", "expires_at"], name="exception_due"),  # due_for_reminder, state filters
             models.Index(fields=["owner"], name="exception_owner"),  # GET exceptions?owner=
+            # next_number, under the head lock
+            models.Index(Length("id").desc(), F("id").desc(), name="exception_number"),
             GinIndex(fields=["systems"], name="exception_systems"),  # in_systems
         ]
 

@@ -12,9 +12,14 @@ from exceptions import policy
 SEVERITIES = [("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low")]
 
 REQUESTED, APPROVED = "requested", "approved"
-OPEN = (REQUESTED, APPROVED)
+#: Approved elsewhere, as an imported sheet says: reminded and reported, waiving nothing until it is ratified here.
+CLAIMED = "claimed"
+OPEN = (REQUESTED, CLAIMED, APPROVED)
+#: What somebody may have to act on before it ends.
+CHASED = (CLAIMED, APPROVED)
 DECISIONS = [
     (REQUESTED, "Requested"),
+    (CLAIMED, "Approved elsewhere (claim)"),
     (APPROVED, "Approved"),
     ("rejected", "Rejected"),
     ("withdrawn", "Withdrawn"),
@@ -23,7 +28,7 @@ DECISIONS = [
 ]
 ENDED = tuple(name for name, _ in DECISIONS if name not in OPEN)
 #: What `Terms.state` answers: decisions, with "approved" told apart by its dates.
-STATES = (REQUESTED, "scheduled", "active", "expired", *ENDED)
+STATES = (REQUESTED, CLAIMED, "scheduled", "active", "expired", *ENDED)
 #: Questions that cut across states, and may be asked wherever a state may.
 GROUPS = ("open", "due", "expiring")
 
@@ -43,10 +48,12 @@ class Terms(models.Model):
 
     def state(self, now: datetime) -> str:
         """One of STATES. An exception that expires at T is no longer active at T."""
-        if self.decision != APPROVED:
+        if self.decision not in CHASED:
             return self.decision
         if now >= self.expires_at:
             return "expired"
+        if self.decision == CLAIMED:
+            return CLAIMED
         return "active" if now >= self.effective_from else "scheduled"
 
     def is_expiring(self, now: datetime) -> bool:
@@ -67,16 +74,18 @@ def days_between(now: datetime, expires_at: datetime) -> int:
 def in_state(name: str, now: datetime, prefix: str = "") -> Q:
     """Rows of that state or group; `prefix` leads to other rows (``transitions__``). Raises ``state_unknown``."""
     approved = Q(**{f"{prefix}decision": APPROVED})
+    chased = Q(**{f"{prefix}decision__in": CHASED})
     started = Q(**{f"{prefix}effective_from__lte": now})
     lasts = Q(**{f"{prefix}expires_at__gt": now})
     soon = Q(**{f"{prefix}expires_at__lte": now + policy.load().expiring})
     questions = {
         "open": Q(**{f"{prefix}decision__in": OPEN}),
-        "due": approved & soon,
+        "due": chased & soon,
         "expiring": approved & started & lasts & soon,
         "scheduled": approved & ~started & lasts,
         "active": approved & started & lasts,
-        "expired": approved & ~lasts,
+        "expired": chased & ~lasts,
+        CLAIMED: Q(**{f"{prefix}decision": CLAIMED}) & lasts,
     }
     if name in questions:
         return questions[name]

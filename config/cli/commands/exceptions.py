@@ -6,11 +6,13 @@ import typer
 
 from config.cli import output
 from config.cli.api import Api
+from config.cli.commands.imports import import_
 from config.cli.commands.releases import Json
 from config.cli.files import read_body
 from config.cli.receipts import finish
 
 app = typer.Typer(no_args_is_help=True, help="Security exceptions.")
+app.command("import")(import_)
 _COLUMNS = ["id", "title", "severity", "state", "expires_at", "days_left", "owner", "systems"]
 
 
