@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from compliance.packs.container import CHUNK
-from config.spreadsheets import defused
+from evidence.spreadsheets import defused
 from evidence.tlog.leaf import format_time
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.api.strict import StrictSerializer
 from config.errors import InvalidError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.parsers import parse_json
@@ -93,7 +94,7 @@ class Imports(ImportView):
     parser_classes = [MultiPartParser]
 
     @extend_schema_serializer(component_name="ImportIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         file = serializers.FileField(help_text="CSV or XLSX, at most 16 MiB")
         mapping = serializers.CharField(required=False, help_text="JSON; left out: as last time, or guessed")
         dry_run = serializers.BooleanField(default=False)
@@ -144,7 +145,7 @@ class ImportDetail(ImportView):
 
 class ImportConfirm(ImportView):
     @extend_schema_serializer(component_name="ImportConfirmIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         only_good = serializers.BooleanField(default=False)
 
     @extend_schema(operation_id="imports_confirm", request=In, responses={200: IMPORT, 202: IMPORT})
@@ -202,7 +203,7 @@ class Ratifications(APIView):
         return [opens_to(*INSIDE)()]
 
     @extend_schema_serializer(component_name="RatifyIn")
-    class In(serializers.Serializer[Any]):
+    class In(StrictSerializer):
         exceptions = serializers.ListField(
             child=serializers.CharField(max_length=16), min_length=1, max_length=ratification.MOST
         )

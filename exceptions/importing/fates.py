@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from config.spreadsheets import defused
+from evidence.spreadsheets import defused
 from exceptions.importing.mapping import FIELDS, Table
 from exceptions.importing.rows import BAD, CLAIMED, CLOSED, REQUESTED, Fate
 

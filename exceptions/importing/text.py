@@ -6,7 +6,7 @@ import io
 from collections import Counter
 
 from config.errors import InvalidError
-from config.spreadsheets import FORMULA
+from evidence.spreadsheets import FORMULA
 from exceptions.importing import limits
 from exceptions.importing.archive import malformed, too_much
 from exceptions.importing.sheets import Cell, Row, Sheet, Workbook, column_name

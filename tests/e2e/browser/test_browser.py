@@ -62,7 +62,7 @@ def test_it_lets_somebody_in_with_the_keyboard_alone(browse, picture, release):
     page.wait_for_url("**/admin/evidence/release/")
     page.keyboard.press("Tab")
     focused = [page.evaluate(NAME)]
-    for _ in range(25):
+    for _ in range(35):
         page.keyboard.press("Tab")
         focused.append(page.evaluate(NAME))
     assert any("Skip to the content" in (text or "") for text in focused)
