@@ -46,6 +46,11 @@ class Facts:
         return found[-1] if found else None
 
     @property
+    def first_manifest(self) -> Event | None:
+        """The first record of that very manifest: posted again, it is no other one."""
+        return next((event for event in self.own("deploy.manifest") if event.digest == self.digest), None)
+
+    @property
     def digest(self) -> str | None:
         return self.manifest.digest if self.manifest else None
 

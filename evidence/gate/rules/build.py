@@ -164,7 +164,7 @@ def change_log_signed(facts: Facts, _: Nothing) -> Finding:
     missing = [surface for surface in facts.surfaces if _name(surface) not in summed_up]
     if missing or not summed_up:
         return unmet(f"the manifest's summary lacks {', '.join(missing) or 'every surface'}", [manifest])
-    return _accepted(facts, "changelog.signed", "the change log", after=manifest)
+    return _accepted(facts, "changelog.signed", "the change log", after=facts.first_manifest or manifest)
 
 
 def _accepted(facts: Facts, kind: str, what: str, *, after: Event) -> Finding:

@@ -132,6 +132,8 @@ def test_it_wants_the_change_log_of_every_surface_signed_off(log):
     log.manifest(summary={"desk": "Faster"})
     assert judge("change-log", log).state == "unmet"
     assert judge("change-log", log.add("changelog.signed", **about)).state == "met"
+    again = log.manifest(summary={"desk": "Faster"})  # the very same, posted again: what was signed is what it says
+    assert judge("change-log", again).state == "met"
     assert judge("change-log", log.manifest(OTHER, summary={"desk": "Slower"})).state == "stale"
 
 
