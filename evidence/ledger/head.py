@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from config.errors import UnavailableError
 from evidence.ledger import reader, settling, wire
@@ -78,10 +78,18 @@ class Question:
         )
 
 
+class NotBegunError(Exception):
+    """The database was lost before anything was said to it: nothing is written, and asking again does no harm."""
+
+
 def lock(drafts: Sequence[Draft]) -> Start:
-    """Lock the head row for this transaction. Raises UnavailableError where nothing may be written now."""
+    """Lock the head row for this transaction. Raises NotBegunError, UnavailableError where nothing may be written."""
     question = Question(drafts)
-    return question.start(wire.ask(question.call))
+    try:
+        answer = wire.ask(question.call)
+    except (OperationalError, InterfaceError) as error:
+        raise NotBegunError from error
+    return question.start(answer)
 
 
 def _bytes(text: str) -> bytes:

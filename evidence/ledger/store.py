@@ -97,7 +97,7 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
             for outcome in write(drafts[start : start + MAX_BATCH])
         ]
     try:
-        return _write_batch(drafts)
+        return _begun(drafts)
     except (OperationalError, InterfaceError) as error:
         leave_connection()
         return [lost(error)] * len(drafts)
@@ -108,6 +108,18 @@ def write(drafts: Sequence[Draft]) -> list[Outcome]:
             return [_alone(error)]
         middle = len(drafts) // 2
         return write(drafts[:middle]) + write(drafts[middle:])
+
+
+def _begun(drafts: Sequence[Draft]) -> list[Outcome]:
+    """Once more where the connection had died idle: whoever wrote last is long gone, and the next one need not wait."""
+    try:
+        return _write_batch(drafts)
+    except head.NotBegunError:
+        leave_connection(died=True)
+    try:
+        return _write_batch(drafts)
+    except head.NotBegunError as error:
+        raise error.__cause__ or error from None
 
 
 def lost(error: Exception) -> UnavailableError:

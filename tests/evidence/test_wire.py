@@ -1,12 +1,14 @@
 """What travels to PostgreSQL: whatever fails, the connection stays usable, and plans are made once."""
 
 import json
+from typing import Any
 
 import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from evidence.ledger import literals, wire
+from evidence.ledger import Actor, Draft, append, literals, service_draft, wire
+from evidence.models.people import SERVICE
 
 pytestmark = pytest.mark.usefixtures("ledger")
 
@@ -52,6 +54,19 @@ def test_a_function_that_is_not_there_says_so_each_time() -> None:
         with pytest.raises(DatabaseError, match="evidence_nothing"):
             told(("evidence_nothing", (1,)))
     assert "evidence_nothing" not in plans()
+
+
+def test_a_connection_that_died_idle_costs_no_writer_anything(superuser: psycopg.Connection[Any]) -> None:
+    first = append(record())
+    gone = wire.raw().info.backend_pid
+    assert superuser.execute("SELECT pg_terminate_backend(%s, 2000)", [gone]).fetchone() == (True,)
+    second = append(record())
+    assert (second.index, wire.raw().info.backend_pid != gone) == (first.index + 1, True)
+
+
+def record() -> Draft:
+    said = {"title": "Adopt Looker", "decision": "Yes", "rationale": "Asked for"}
+    return service_draft("decision", said, actor=Actor(SERVICE))
 
 
 def test_the_first_that_fails_is_named_and_what_follows_is_not_done() -> None:
