@@ -30,3 +30,14 @@ def refuse_unknown(data: Any, known: Iterable[str]) -> None:
     unknown = sorted(str(name) for name in data if name not in names)
     if unknown:
         raise ValidationError({name: [ErrorDetail(hint, code=CODE)] for name in unknown})
+
+
+class StrictBoolean(serializers.BooleanField):
+    """true or false, in a form as text; no number and no other word for it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if data in ("true", "false"):
+            return bool(data == "true")
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.api.strict import StrictSerializer
+from config.api.strict import StrictBoolean, StrictSerializer
 from config.errors import InvalidError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.parsers import parse_json
@@ -90,15 +90,20 @@ class ImportView(APIView):
         return [opens_to(*jobs.ROLES)()]
 
 
+FATES = ["claimed", "requested", "left_out", "bad"]
+
+
 class Imports(ImportView):
     parser_classes = [MultiPartParser]
 
     @extend_schema_serializer(component_name="ImportIn")
     class In(StrictSerializer):
         file = serializers.FileField(help_text="CSV or XLSX, at most 16 MiB")
-        mapping = serializers.CharField(required=False, help_text="JSON; left out: as last time, or guessed")
-        dry_run = serializers.BooleanField(default=False)
-        only_good = serializers.BooleanField(default=False, help_text="Leave bad rows out instead of taking none")
+        mapping = serializers.CharField(
+            required=False, allow_blank=True, help_text="JSON; left out: as last time, or guessed"
+        )
+        dry_run = StrictBoolean(default=False)
+        only_good = StrictBoolean(default=False, help_text="Leave bad rows out instead of taking none")
 
     @extend_schema(
         operation_id="imports_create", request={"multipart/form-data": In}, responses={200: IMPORT, 202: IMPORT}
@@ -130,10 +135,10 @@ class Imports(ImportView):
 
 
 def _flag(sent: Any, name: str) -> bool:
-    text = str(sent.get(name, "")).lower()
-    if text not in {"", "true", "false", "1", "0"}:
+    text = sent.get(name, "false")
+    if text not in ("true", "false"):
         raise InvalidError(f"{name} is true or false.", code="invalid", where=f"$.{name}")
-    return text in {"true", "1"}
+    return bool(text == "true")
 
 
 class ImportDetail(ImportView):
@@ -146,7 +151,7 @@ class ImportDetail(ImportView):
 class ImportConfirm(ImportView):
     @extend_schema_serializer(component_name="ImportConfirmIn")
     class In(StrictSerializer):
-        only_good = serializers.BooleanField(default=False)
+        only_good = StrictBoolean(default=False)
 
     @extend_schema(operation_id="imports_confirm", request=In, responses={200: IMPORT, 202: IMPORT})
     def post(self, request: Request, import_id: str) -> Response:
@@ -163,7 +168,7 @@ class ImportRows(ImportView):
     @extend_schema(
         operation_id="imports_rows",
         parameters=[
-            OpenApiParameter("fate", str, enum=["claimed", "requested", "left_out", "bad"]),
+            OpenApiParameter("fate", str, enum=FATES),
             OpenApiParameter("offset", int),
             OpenApiParameter("limit", int, description="At most 1000"),
         ],
@@ -173,6 +178,8 @@ class ImportRows(ImportView):
         """What becomes of each row; bad ones with cell, value and reason."""
         found = jobs.find(import_id, person_of(request))
         rows, wanted = fates.rows_of(found.fates), request.query_params.get("fate")
+        if wanted not in (None, *FATES):
+            raise InvalidError(f"A fate is one of {', '.join(FATES)}.", code="filter_invalid", where="fate")
         kept = [row for row in rows if wanted in (None, row["fate"])]
         offset, limit = _number(request, "offset", 0, 10**6), _number(request, "limit", 100, 1000)
         return Response({"results": kept[offset : offset + limit], "count": len(kept)})

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.api.pagination import CursorPagination
-from config.api.strict import StrictSerializer
+from config.api.strict import StrictBoolean, StrictSerializer
 from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of
 from evidence.api.receipts import answer
@@ -75,7 +75,7 @@ class RiskDetail(ReadersAndPeople):
     class In(StrictSerializer):
         reason = serializers.CharField(max_length=4000)
         changes = serializers.DictField(required=False)
-        close = serializers.BooleanField(default=False)
+        close = StrictBoolean(default=False)
 
     @extend_schema(operation_id="risks_retrieve", responses=schemas.RiskDetailOut)
     def get(self, request: Request, number: str) -> Response:
