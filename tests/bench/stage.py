@@ -79,10 +79,10 @@ class Stage:
     # -- databases and servers beside the stack's own ------------------------------------------------------------------
 
     def environment_for(self, database: str) -> dict[str, str]:
-        """The stack's environment with another database of the same PostgreSQL, and a place of its own for anchors:
-        a database behind the newest one takes no writes."""
+        """The stack's environment with another database of the same PostgreSQL, and a place of its own for anchors,
+        new each time: a database behind the newest one takes no writes."""
         moved = {name: _with_path(self.env[name], database) for name in ("DATABASE_URL", "OWNER_DATABASE_URL")}
-        return {**self.env, **moved, "S3_ANCHOR_PREFIX": f"{database}/"}
+        return {**self.env, **moved, "S3_ANCHOR_PREFIX": f"{database}-{secrets.token_hex(4)}/"}
 
     def new_database(self, name: str, *, template: str | None = None) -> dict[str, str]:
         """A database made anew (dropped if an earlier run left one), and the environment that leads to it."""
