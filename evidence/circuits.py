@@ -27,9 +27,11 @@ def attempt_each(
     now: datetime,
     pauses: Sequence[timedelta],
 ) -> int:
-    """Make the attempts in their order until one raises OSError, which says that the destination is away; none while
-    it rests. `attempt` answers how many were delivered, 0 where that says nothing about the destination. Returns the
-    sum."""
+    """Make the attempts until one raises OSError, which says that the destination is away; none while it rests.
+
+    What was tried least should come first: a message at which the destination breaks off would else stand before all
+    others. `attempt` answers how many were delivered, 0 where that says nothing about the destination. Returns the sum.
+    """
     circuit = Circuit.objects.filter(destination=to, failures__gt=0).first()
     if circuit is not None and not _may_probe(circuit, now, pauses):
         return 0

@@ -126,7 +126,7 @@ def send_waiting(now: datetime) -> int:
     def attempt(row: SignOffRequest) -> int:
         return outbox.send(row, functools.partial(_compose, row), now=now, retries=retries)
 
-    waiting = SignOffRequest.objects.to_send(now).order_by("id")
+    waiting = SignOffRequest.objects.to_send(now).order_by("attempts", "id")
     return attempt_each(waiting, attempt, to=outbox.MAIL, now=now, pauses=retries)
 
 

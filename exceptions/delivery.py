@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from django.db.models import Min, QuerySet
+from django.db.models import Max, Min, QuerySet
 
 from config.errors import ConflictError, MissingError, ProoftrailError
 from evidence import outbox
@@ -47,10 +47,11 @@ def send_waiting(now: datetime) -> int:
 
 
 def _mail_waiting(now: datetime) -> int:
-    people = Reminder.objects.to_send(now).to_people().order_by().values("recipient").annotate(first=Min("id"))
-    waiting = [row["recipient"] for row in people.order_by("first")]
+    waiting = Reminder.objects.to_send(now).to_people().order_by().values("recipient")
+    ordered = waiting.annotate(tried=Max("attempts"), first=Min("id")).order_by("tried", "first")
+    people = [row["recipient"] for row in ordered]
     retries = policy.load().reminders.retries
-    return attempt_each(waiting, functools.partial(mail, now=now), to=outbox.MAIL, now=now, pauses=retries)
+    return attempt_each(people, functools.partial(mail, now=now), to=outbox.MAIL, now=now, pauses=retries)
 
 
 def mail(uid: str, now: datetime) -> int:
@@ -97,7 +98,7 @@ def _post_waiting(now: datetime) -> int:
 def _posts(waiting: QuerySet[Reminder], now: datetime) -> Iterator[list[Item]]:
     """What is told in one post each: every exception by itself, or many of them together."""
     for rows in _batches(waiting):
-        needed = _needed(rows, now)
+        needed = sorted(_needed(rows, now), key=lambda item: item.reminder.attempts)
         if len(needed) > policy.load().reminders.chat_posts:
             yield needed
         else:

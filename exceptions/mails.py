@@ -61,7 +61,7 @@ def _single(item: Item, person: User, now: datetime) -> EmailMultiAlternatives:
         "actions": [(verb.title(), _link(verb, exception)) for verb in ("renew", "remediate", "revoke")],
     }
     subject = f"{exception.id} {doing} {left}: {exception.title}"
-    return _mail("reminder", subject, facts, person, _step(item.reminder))
+    return _mail("reminder", subject, facts, person, f"{_step(item.reminder)}.{person.uid}")
 
 
 def _digest(items: Sequence[Item], person: User, now: datetime) -> EmailMultiAlternatives:
@@ -78,7 +78,7 @@ def _digest(items: Sequence[Item], person: User, now: datetime) -> EmailMultiAlt
         "more": len(items) - len(lines),
         "register": _register(),
     }
-    return _mail("digest", _headline(listed, overdue, now), facts, person, _together(items))
+    return _mail("digest", _headline(listed, overdue, now), facts, person, _together(items, person.uid))
 
 
 def _headline(listed: Sequence[Item], overdue: int, now: datetime) -> str:
@@ -99,7 +99,7 @@ def _line(exception: SecurityException, now: datetime) -> Line:
 
 
 def _mail(name: str, subject: str, facts: dict[str, object], person: User, told: str) -> EmailMultiAlternatives:
-    headers = {"Message-ID": f"<{told}.{person.uid}@{_host()}>", "Auto-Submitted": "auto-generated"}
+    headers = {"Message-ID": f"<{told}@{_host()}>", "Auto-Submitted": "auto-generated"}
     text = render_to_string(f"exceptions/mail/{name}.txt", facts)
     found = EmailMultiAlternatives(" ".join(subject.split()), text, to=[person.email], headers=headers)
     found.attach_alternative(render_to_string(f"exceptions/mail/{name}.html", facts), "text/html")
@@ -113,9 +113,9 @@ def _step(reminder: Reminder) -> str:
     return f"{reminder.exception_id}.{reminder.expires_at:%Y%m%dT%H%M%S}.{reminder.threshold}"
 
 
-def _together(items: Sequence[Item]) -> str:
-    steps = "\n".join(sorted(_step(item.reminder) for item in items))
-    return f"digest.{hashlib.sha256(steps.encode()).hexdigest()[:32]}"
+def _together(items: Sequence[Item], recipient: str) -> str:
+    steps = "\n".join([recipient, *sorted(_step(item.reminder) for item in items)])
+    return f"digest.{hashlib.sha256(steps.encode()).hexdigest()[:24]}"
 
 
 def _host() -> str:
@@ -127,7 +127,7 @@ def _host() -> str:
 
 def post(items: Sequence[Item], channel: ChatChannel, now: datetime) -> chat.Post:
     """One post for one exception, or for everything that waits."""
-    told = _step(items[0].reminder) if len(items) == 1 else _together(items)
+    told = _step(items[0].reminder) if len(items) == 1 else _together(items, channel.pk)
     message_id = f"{told}.{channel.pk}".replace(".", "_")  # a full stop parts what is signed
     if len(items) == 1:
         exception = items[0].exception

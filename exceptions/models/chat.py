@@ -46,3 +46,9 @@ class ChatChannel(models.Model):
     def hears_of(self, systems: Iterable[str]) -> bool:
         """Whether it is told about an exception for these systems (opaque ids)."""
         return not self.systems or not set(self.systems).isdisjoint(systems)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last post did not arrive."""
+        last = self.last_delivered_at
+        return self.last_failed_at is not None and (last is None or last < self.last_failed_at)

@@ -1,7 +1,7 @@
 """The reminders' outbox: working data of the worker. What came of each is an `exception.reminded` record."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
@@ -38,7 +38,7 @@ class Reminder(Outgoing):
     carried = models.IntegerField(default=1)
     record_index = models.BigIntegerField(null=True)
 
-    objects = ReminderQuerySet.as_manager()
+    objects: ClassVar[Any] = ReminderQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -43,7 +43,12 @@ def test_it_connects_to_the_address_that_it_looked_at(monkeypatch: pytest.Monkey
     assert resolve("rebinding.example", dripping, private=False) == ip_address("192.88.98.1")
     looked_up.clear()
     connected = []
-    monkeypatch.setattr(socket, "create_connection", lambda address, *_, **__: connected.append(address) or 1 / 0)
+
+    def connecting(address: object, *_: object, **__: object) -> None:
+        connected.append(address)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(socket, "create_connection", connecting)
     at = target(f"http://rebinding.example:{dripping}/x", plain=True)
     with pytest.raises(ZeroDivisionError):
         ask("GET", at, private=False, rules=RULES, headers={})

@@ -1,13 +1,10 @@
 """Reminders end to end: planned once, mailed by SMTP, retried, recorded."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from evidence import outbox
 from evidence.ledger import Actor, reader
@@ -19,27 +16,10 @@ from exceptions import delivery, lifecycle, policy, reminders
 from exceptions.models import Reminder
 from exceptions.tasks import remind
 from tests.cast import PASSWORD, Cast
-from tests.exceptions.conftest import Request, actor, in_days
-from tests.exceptions.smtp import Mailbox, content_of, serving
+from tests.exceptions.conftest import Request, actor, in_days, round_at
+from tests.exceptions.smtp import Mailbox, content_of
 
 LONG_AGO = {"effective_from": in_days(-25)}
-
-
-@pytest.fixture
-def smtp(settings: Settings) -> Iterator[Mailbox]:
-    mailbox = Mailbox()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    with serving(mailbox) as port:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-        yield mailbox
-
-
-def round_at(moment: datetime) -> int:
-    """What a beat does, at a moment of the test's choice; how many were delivered."""
-    reminders.plan(moment)
-    delivered = delivery.send_waiting(moment)
-    delivery.record_settled()
-    return delivered
 
 
 def now() -> datetime:
