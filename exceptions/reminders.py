@@ -238,7 +238,7 @@ class _Planner:
             for recipient in [*people.recipients(found, step), *self._heard_in(found)]
         ]
         self._hold(rows, {(found.pk): step for found, step in due})
-        Reminder.objects.bulk_create(rows, ignore_conflicts=True, batch_size=CHUNK)
+        Reminder.objects.bulk_create(rows, ignore_conflicts=True)
 
     def _row(self, found: SecurityException, step: Step, recipient: str) -> Reminder:
         return Reminder(
