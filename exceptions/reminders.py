@@ -135,11 +135,11 @@ def consequence(exception: SecurityException, schedule: Schedule, now: datetime)
     if exception.decision == CLAIMED:
         told = f"{'It is' if past else 'Then it is'} overdue; as nobody has ratified it here, it waives nothing."
     elif exception.requirements:
-        asked = ", ".join(exception.requirements)
+        asked = " and ".join(exception.requirements)
         told = f"{'Since then' if past else 'From then on'} the gate asks for {asked} again."
     else:
         told = "It no longer counts as accepted." if past else "From then on it no longer counts as accepted."
-    return " ".join([told, *_escalations(exception, schedule, now)])
+    return f"{told} {_escalation(exception, schedule, now)}".rstrip()
 
 
 _SEATS = {
@@ -150,14 +150,15 @@ _SEATS = {
 }
 
 
-def _escalations(exception: SecurityException, schedule: Schedule, now: datetime) -> Iterator[str]:
-    """Whom the steps ahead reach for the first time."""
-    known = set(schedule.before_to)
+def _escalation(exception: SecurityException, schedule: Schedule, now: datetime) -> str:
+    """Whom the steps ahead reach for the first time, and when; empty where nobody."""
+    known, found = set(schedule.before_to), []
     for step in sorted(schedule.overdue, key=lambda one: one.days):
         reached, new = exception.expires_at + step.days * DAY, [seat for seat in step.to if seat not in known]
         known |= set(step.to)
         if new and reached > now:
-            yield f"On {reached:%Y-%m-%d} {' and '.join(_SEATS[seat] for seat in new)} will be told."
+            found.append(f"to {' and '.join(_SEATS[seat] for seat in new)} on {reached:%Y-%m-%d}")
+    return f"Still open, it goes {' and '.join(found)}." if found else ""
 
 
 # -- the outbox --------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 class ChatChannelAdmin(RoleAdmin):
     add_roles = change_roles = ROLES
     form = ChannelForm
-    list_display = ("name", "origin", "of_systems", "last", "state")
+    list_display = ("name", "posts_to", "of_systems", "last", "state")
     list_filter = ("is_active",)
     search_fields = ("name", "origin")
     fieldsets = ((None, {"fields": ("name", "url", "systems", "is_active")}),)
@@ -72,6 +72,10 @@ class ChatChannelAdmin(RoleAdmin):
         found: QuerySet[ChatChannel] = super().get_queryset(request)
         visible = visible_systems(person(request))
         return found if visible is None else found.filter(systems__contained_by=visible).exclude(systems=[])
+
+    @display("Posts to", ordering="origin")
+    def posts_to(self, channel: ChatChannel) -> str:
+        return channel.origin
 
     @display("Hears about")
     def of_systems(self, channel: ChatChannel) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from config.metrics.exposition import exposed
+from config.metrics.families import of_ledger
 from evidence.ledger import Actor, reader
 from evidence.models import Circuit, Record
 from evidence.models.people import SERVICE
@@ -42,7 +44,7 @@ def test_it_tells_each_person_everything_in_one_mail(cast: Cast, approved: Reque
         assert "From then on the gate asks for dependency-alerts again." in content
         assert "From then on it no longer counts as accepted." in content
         assert f"http://testserver/admin/exceptions/securityexception/{plain.pk}/change/" in content
-        assert "will be told" in content
+        assert "Still open, it goes to " in content
     assert "<b>Old</b> TLS" in text
     assert "&lt;b&gt;Old&lt;/b&gt; TLS" in html
     bodies = reminded()
@@ -150,6 +152,7 @@ def test_an_hour_without_mail_server_loses_and_doubles_nothing(
         if minute == 30:
             approved(expires_at=in_days(50))  # evidence is taken as ever
     assert Circuit.objects.get(pk="mail").failures == 6, "at 0, 1, 6, 21, 36 and 51 minutes"
+    assert 'prooftrail_destination_failures{destination="mail"} 6' in exposed(of_ledger(now()))
     assert reader.size() == size + 2, "no record of what is still under way"
     settings.EMAIL_PORT = port
     assert round_at(moment + timedelta(minutes=60)) == 0
