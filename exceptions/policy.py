@@ -64,6 +64,7 @@ class Policy:
     renewals_without_executive: int
     backdating: timedelta
     expiring: timedelta
+    remediation_needs_evidence: frozenset[str]
     reminders: Schedule
 
 
@@ -75,6 +76,7 @@ def parse(source: Mapping[str, Any]) -> Policy:
         renewals_without_executive=source["renewals_without_executive"],
         backdating=timedelta(days=source["backdating_days"]),
         expiring=timedelta(days=source["expiring_days"]),
+        remediation_needs_evidence=frozenset(source["remediation_needs_evidence"]),
         reminders=_schedule(source["reminders"]),
     )
 
