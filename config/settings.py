@@ -295,7 +295,12 @@ DISPOSITION_INTERVAL = env.float("DISPOSITION_INTERVAL", 24 * 3600)
 OUTBOX_INTERVAL = env.float("OUTBOX_INTERVAL", 60)
 ANCHOR_INTERVAL = env.float("ANCHOR_INTERVAL", 60)
 CELERY_BEAT_SCHEDULE = {
-    "remind": {"task": "exceptions.tasks.remind", "schedule": REMINDER_INTERVAL},
+    "remind": {
+        "task": "exceptions.tasks.remind",
+        "schedule": REMINDER_INTERVAL,
+        # A round that nobody took would only repeat the next one; clocks of beat and workers may differ by some.
+        "options": {"expires": 10 * REMINDER_INTERVAL},
+    },
     "import-registers": {"task": "exceptions.tasks.import_waiting", "schedule": OUTBOX_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},

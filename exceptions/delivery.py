@@ -34,8 +34,8 @@ from exceptions.reminders import plan_again, step_of
 logger = logging.getLogger(__name__)
 #: What one message carries at most; somebody with more gets several.
 MOST = 5000
-#: Rows that are recorded one after the other before more are read.
-CHUNK = 500
+#: Rows that are recorded one after the other before more are read, and in one round: then it is others' turn.
+CHUNK, RECORDED = 100, 2000
 
 
 def send_waiting(now: datetime) -> int:
@@ -181,11 +181,13 @@ def _hand_over(items: Sequence[Item], message: outbox.Message, message_id: str, 
 
 
 def record_settled() -> int:
-    """Append a record for each settled reminder that has none yet; returns how many."""
+    """Append a record for settled reminders that have none yet, RECORDED at most; returns how many."""
     written, last = 0, 0
-    while pks := list(
-        Reminder.objects.to_record().filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
-    ):
+    while written < RECORDED:
+        rows = Reminder.objects.to_record().filter(pk__gt=last).order_by("pk")
+        pks = list(rows.values_list("pk", flat=True)[:CHUNK])
+        if not pks:
+            break
         written += sum(map(_recorded, pks))
         last = pks[-1]
     return written

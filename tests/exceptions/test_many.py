@@ -1,36 +1,51 @@
 """A hundred thousand exceptions: a round reads what is due, by an index, in bounded memory."""
 
 import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
+from config.bulk import compose
 from exceptions import policy, reminders
 from exceptions.models import Reminder, SecurityException
-from tests.cast import assemble
+from tests.cast import Cast, assemble
 
 MANY, DUE = 100_000, 5_000
-#: One in twenty expires within a fortnight, half of the others later; what is left is closed.
-_FILL = """
-INSERT INTO exceptions_securityexception (
-  id, title, justification, severity, systems, requirements, compensating_controls, decision, requester, owner,
-  owner_name, approvals_needed, requested_at, effective_from, term_from, expires_at, original_expires_at,
-  renewals_made, renewal_pending, requested_index, last_index, reference, imported_by)
-SELECT 'EXC-' || lpad(n::text, 6, '0'), 'Old TLS', 'Because.', 'low', ARRAY['sys'], '{}', '[]',
-  CASE WHEN n %% 20 = 0 OR n %% 2 = 1 THEN 'approved' ELSE 'remediated' END, %s, %s, 'Charlie', 1, %s, %s, %s, e, e,
-  0, false, n, n, '', ''
-FROM (SELECT n, %s + CASE WHEN n %% 20 = 0 THEN interval '10 days' ELSE interval '100 days' END
-  + n * interval '1 second' AS e FROM generate_series(1, %s) AS n) AS made
-"""
+
+
+def made(cast: Cast, now: datetime) -> Iterator[SecurityException]:
+    """One in twenty expires within a fortnight, half of them all later; what is left is closed."""
+    begun = now - timedelta(days=100)
+    for number in range(MANY):
+        expires_at = now + timedelta(days=100 if number % 20 else 10, seconds=number)
+        yield SecurityException(
+            id=f"EXC-{number:06d}",
+            title="Old TLS",
+            justification="Because.",
+            severity="low",
+            systems=[cast.trading.pk],
+            decision="approved" if number % 20 == 0 or number % 2 else "remediated",
+            requester=cast.alice.uid,
+            owner=cast.charlie.uid,
+            owner_name="Charlie",
+            requested_at=begun,
+            effective_from=begun,
+            term_from=begun,
+            expires_at=expires_at,
+            original_expires_at=expires_at,
+            requested_index=number,
+            last_index=number,
+        )
 
 
 def test_a_round_reads_what_is_due_and_no_more(ledger: Any, django_assert_num_queries: Any) -> None:
     cast, now = assemble(), datetime.now(UTC)
     now += timedelta(days=8 - now.weekday())  # a Tuesday: who is chased about many is asked too
-    begun = now - timedelta(days=100)
+    with transaction.atomic():
+        compose(SecurityException, made(cast, now)).write()
     with connection.cursor() as cursor:
-        cursor.execute(_FILL, [cast.alice.uid, cast.charlie.uid, begun, begun, begun, now, MANY])
         cursor.execute("ANALYZE exceptions_securityexception")
     assert SecurityException.objects.count() == MANY
     schedule = policy.load().reminders
