@@ -33,19 +33,23 @@ def attempt_each(
     others. `attempt` answers how many were delivered, 0 where that says nothing about the destination. Returns the sum.
     """
     circuit = Circuit.objects.filter(destination=to, failures__gt=0).first()
-    if circuit is not None and not _may_probe(circuit, now, pauses):
-        return 0
-    delivered = 0
+    delivered, until = 0, None
     for item in items:
+        if circuit is not None and until is None:  # only who has something to send asks whether it is back
+            until = _probe(circuit, now, pauses)
+            if until is None:
+                return 0
         try:
             count = attempt(item)
         except OSError as error:
             _failed(to, error, now=now, pauses=pauses)
-            break
+            return delivered
         if count and circuit is not None:
             succeeded(to)
             circuit = None
         delivered += count
+    if circuit is not None and until is not None:  # nothing was learned: the next may ask
+        Circuit.objects.filter(pk=to, retry_at=until).update(retry_at=now)
     return delivered
 
 
@@ -53,11 +57,13 @@ def pause_after(failures: int, pauses: Sequence[timedelta]) -> timedelta:
     return min(pauses[min(failures, len(pauses)) - 1], LONGEST_PAUSE)
 
 
-def _may_probe(circuit: Circuit, now: datetime, pauses: Sequence[timedelta]) -> bool:
-    """Whether the pause is over and nobody else is asking: of two workers one changes the row."""
-    mine = Circuit.objects.filter(pk=circuit.pk, failures=circuit.failures, retry_at=circuit.retry_at)
+def _probe(circuit: Circuit, now: datetime, pauses: Sequence[timedelta]) -> datetime | None:
+    """Until when nobody else asks, where the pause is over and we do: of two workers one changes the row."""
+    if circuit.retry_at > now:
+        return None
     until = now + pause_after(circuit.failures, pauses)
-    return circuit.retry_at <= now and mine.update(retry_at=until) == 1
+    mine = Circuit.objects.filter(pk=circuit.pk, failures=circuit.failures, retry_at=circuit.retry_at)
+    return until if mine.update(retry_at=until) else None
 
 
 def _failed(to: str, error: OSError, *, now: datetime, pauses: Sequence[timedelta]) -> None:
