@@ -79,7 +79,7 @@ class HoldList(APIView):
             visible=visible_systems(person_of(request)),
             idempotency=idempotency_of(request),
         )
-        return answer(placed, hold=_shown([Hold.objects.get(placed_by=placed.index)])[0])
+        return answer(placed, hold=_shown([_find(request, placed.body["hold"])])[0])
 
 
 class HoldRelease(APIView):
@@ -94,16 +94,22 @@ class HoldRelease(APIView):
         """End a hold: what it kept follows its retention again."""
         data = ReleaseIn(data=request.data)
         data.is_valid(raise_exception=True)
-        hold = holds.in_systems(visible_systems(person_of(request))).filter(pk=hold_id).first()
-        if hold is None:
-            raise MissingError(f"There is no hold {hold_id!r}.", code="hold_unknown")
+        hold = _find(request, hold_id)
         placed = holds.release_hold(
             hold,
             actor=actor_of(request),
             reason=data.validated_data["reason"],
             idempotency=idempotency_of(request),
         )
-        return answer(placed, hold=_shown([Hold.objects.get(pk=hold.pk)])[0])
+        return answer(placed, hold=_shown([_find(request, hold_id)])[0])
+
+
+def _find(request: Request, hold_id: str) -> Hold:
+    """A hold on what who asks may see. Raises MissingError ``hold_unknown``."""
+    hold = holds.in_systems(visible_systems(person_of(request))).filter(pk=hold_id).first()
+    if hold is None:
+        raise MissingError(f"There is no hold {hold_id!r}.", code="hold_unknown")
+    return hold
 
 
 def _shown(found: list[Hold]) -> list[dict[str, Any]]:

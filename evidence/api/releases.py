@@ -19,7 +19,6 @@ from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.readiness import PlanOut
 from evidence.api.receipts import answer
 from evidence.api.records import row
-from evidence.ledger import append
 from evidence.models import Approval, Record, Release
 from evidence.people import display_names, visible_systems
 from evidence.readiness import readiness
@@ -115,13 +114,12 @@ class ReleaseList(APIView):
     )
     def post(self, request: Request) -> Response:
         """Open a release (R1.1, R1.11): a `release.opened` record."""
-        draft = records.plain_draft(
+        placed = records.append_plain(
             {"kind": "release.opened", "body": request.data},
             principal=principal_of(request),
             actor=actor_of(request),
             idempotency=idempotency_of(request),
         )
-        placed = append(draft)
         release = Release.objects.select_related("system").get(opened_by=placed.index)
         return answer(placed, release=ReleaseOut(release).data)
 
