@@ -161,10 +161,13 @@ class ReleaseTimeline(APIView):
         pages.ordering = "index"
         page = pages.paginate_queryset(found, request, view=self) or []
         names = display_names(record.principal for record in page)
-        late = given_afterwards(release) if any(record.kind == "approval" for record in page) else frozenset()
+        state = readiness(release) if "cursor" not in request.query_params else None
+        late: frozenset[int] = state.given_afterwards if state is not None else frozenset()
+        if state is None and any(record.kind == "approval" for record in page):
+            late = given_afterwards(release)
         found_page = pages.get_paginated_response([_step(record, names, late) for record in page])
-        if "cursor" not in request.query_params:
-            found_page.data["planned"] = PlanOut(readiness(release)).data
+        if state is not None:
+            found_page.data["planned"] = PlanOut(state).data
         return found_page
 
 
