@@ -14,7 +14,7 @@ from config.api.strict import StrictSerializer
 from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.permissions import opens_to
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.models import Hold, Record
 from evidence.people import display_names, visible_systems
 
@@ -65,7 +65,7 @@ class HoldList(APIView):
     @extend_schema(
         operation_id="holds_place",
         request=HoldIn,
-        responses={201: inline_serializer("HoldPlaced", {"hold": HoldOut, "receipt": serializers.DictField()})},
+        responses={201: written("HoldPlaced", hold=HoldOut)},
     )
     def post(self, request: Request) -> Response:
         """Keep a record, everything of a release, or everything of a system, until the hold is released."""
@@ -88,7 +88,7 @@ class HoldRelease(APIView):
     @extend_schema(
         operation_id="holds_release",
         request=ReleaseIn,
-        responses={201: inline_serializer("HoldReleased", {"hold": HoldOut, "receipt": serializers.DictField()})},
+        responses={201: written("HoldReleased", hold=HoldOut)},
     )
     def post(self, request: Request, hold_id: str) -> Response:
         """End a hold: what it kept follows its retention again."""

@@ -92,16 +92,22 @@ def record(request: HttpRequest, release: Release, form: LedgerForm, kind: str, 
     )
 
 
-def _answer(
+def back_when_recorded(
+    request: HttpRequest, form: LedgerForm, write: Callable[[], Placed], back: str, said: str = "Recorded as #{}."
+) -> HttpResponse | None:
+    """Where a form that was sent leads once its record is written; None as long as it is not."""
+    placed = written(form, write) if request.method == "POST" else None
+    if placed is None:
+        return None
+    messages.success(request, said.format(placed.index))
+    return HttpResponseRedirect(back)
+
+
+def form_or_back(
     request: HttpRequest, form: LedgerForm, write: Callable[[], Placed], back: str, **context: Any
 ) -> HttpResponse:
-    """The form, or back to the release once its record is written."""
-    if request.method == "POST":
-        placed = written(form, write)
-        if placed is not None:
-            messages.success(request, f"Recorded as #{placed.index}.")
-            return HttpResponseRedirect(back)
-    return form_page(request, form, cancel=back, **context)
+    """A form's page, or back to the release once its record is written."""
+    return back_when_recorded(request, form, write, back) or form_page(request, form, cancel=back, **context)
 
 
 def checklist_view(request: HttpRequest, release: Release, item_id: str, back: str, crumbs: Any) -> HttpResponse:
@@ -116,7 +122,7 @@ def checklist_view(request: HttpRequest, release: Release, item_id: str, back: s
         )
         return record(request, release, form, "release.checklist", body)
 
-    return _answer(
+    return form_or_back(
         request,
         form,
         write,
@@ -151,7 +157,7 @@ def cutover_view(request: HttpRequest, release: Release, number: int, back: str,
         return record(request, release, form, "cutover.step", {k: v for k, v in body.items() if v})
 
     lead = f"Recorded with your name and this moment as the time when “{step.step}” {state}."
-    return _answer(request, form, write, back, title=f"{verb}: {step.step}", lead=lead, submit=verb, crumbs=crumbs)
+    return form_or_back(request, form, write, back, title=f"{verb}: {step.step}", lead=lead, submit=verb, crumbs=crumbs)
 
 
 def notice_view(request: HttpRequest, release: Release, back: str, crumbs: Any) -> HttpResponse:
@@ -163,7 +169,7 @@ def notice_view(request: HttpRequest, release: Release, back: str, crumbs: Any) 
         return record(request, release, form, "notice.sent", data | {"owner": person(request).name})
 
     lead = "Record that you told somebody about this release. Prooftrail sends nothing itself."
-    return _answer(request, form, write, back, title="Record a notice", lead=lead, submit="Record", crumbs=crumbs)
+    return form_or_back(request, form, write, back, title="Record a notice", lead=lead, submit="Record", crumbs=crumbs)
 
 
 def end_view(request: HttpRequest, release: Release, verb: str, back: str, crumbs: Any) -> HttpResponse:
@@ -194,6 +200,6 @@ def end_view(request: HttpRequest, release: Release, verb: str, back: str, crumb
             idempotency=form.idempotency(request),
         )
 
-    return _answer(
+    return form_or_back(
         request, form, write, back, title=title, lead=lead, submit=title, danger=verb == "cancel", crumbs=crumbs
     )

@@ -17,7 +17,7 @@ from evidence import placing, records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.readiness import PlanOut
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.api.records import row
 from evidence.models import Approval, Record, Release
 from evidence.people import display_names, visible_systems
@@ -108,9 +108,7 @@ class ReleaseList(APIView):
                 "window": serializers.DictField(required=False),
             },
         ),
-        responses={
-            201: inline_serializer("ReleaseOpened", {"release": ReleaseOut(), "receipt": serializers.DictField()})
-        },
+        responses={201: written("ReleaseOpened", release=ReleaseOut())},
     )
     def post(self, request: Request) -> Response:
         """Open a release (R1.1, R1.11): a `release.opened` record."""
@@ -189,7 +187,7 @@ class ReleaseApprovals(APIView):
     @extend_schema(
         operation_id="releases_approve",
         request=Input,
-        responses={201: inline_serializer("Approved", {"approval": ApprovalOut(), "receipt": serializers.DictField()})},
+        responses={201: written("Approved", approval=ApprovalOut())},
     )
     def post(self, request: Request, release_id: str) -> Response:
         """Sign off, reject or withdraw, for the manifest's digest that was read (R1.5).
