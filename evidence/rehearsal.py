@@ -2,7 +2,7 @@
 
 1. rights, kind, secrets, signature, release, subjects, schema and size, as for the record itself
 2. the time that it claims, and whether the ledger takes records now
-3. what becomes of its Idempotency-Key
+3. what becomes of its Idempotency-Key, as far as a new record would come (`replays` answers what comes again)
 4. what is otherwise asked under the head's lock
 
 Files need not have been uploaded: the answer says which are still to come. What changes until the record is really

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from config.cli import idtokens, profile
+from config.cli import idtokens, output, profile
 from config.cli.errors import usage
 from config.cli.profile import Server, Session
 
@@ -44,8 +44,15 @@ def renewed(api: "Api", server: Server) -> Server:
     found = _exchange(api, audience, pipeline, None)
     session = _session(found, audience, pipeline)
     if session is not None:
-        profile.keep_session(server.url, found["access_token"], session)
+        _keep(server.url, found["access_token"], session)
     return replace(server, token=found["access_token"], session=session)
+
+
+def _keep(url: str, token: str, session: Session) -> None:
+    try:
+        profile.keep_session(url, token, session)
+    except OSError as error:  # this command goes on with it; the next one renews for itself
+        output.note(f"The renewed session is not kept: {error}")
 
 
 def _exchange(api: "Api", audience: str, pipeline: str | None, variable: str | None) -> dict[str, Any]:
