@@ -30,6 +30,7 @@ env = environ.Env()
 
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 PROOFTRAIL_URL = env.str("PROOFTRAIL_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -261,6 +262,13 @@ if env.str("EMAIL_URL", "").startswith("filemail://") or not env.str("EMAIL_URL"
     EMAIL_FILE_PATH = str(DATA_DIR / "mail")
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Prooftrail <prooftrail@localhost>")
+
+# -- chat (docs/exceptions.md)
+#: Origins (``https://chat.corp.example:8443``) of chat systems that may have addresses inside the own network; one that
+#: begins with http:// may also be spoken to without TLS.
+CHAT_PRIVATE_ORIGINS = env.list("CHAT_PRIVATE_ORIGINS", default=[])
+#: PEM of certificate authorities that their certificates may come from, beside the well-known ones.
+CHAT_CA_FILE = env.str("CHAT_CA_FILE", "")
 
 # -- metrics (docs/operations.md)
 #: Whoever holds it may read /metrics; without one nobody may.

@@ -230,7 +230,8 @@ def _reason(record: Recorded) -> str:
     if record.leaf.kind == "exception.reminded":
         days = body["threshold"]
         when = f"{-days} days overdue" if days < 0 else f"{days} days before"
-        return f"Reminder by {body['channel']}, {when}: {body['outcome']}"
+        with_others = f" with {body['digest'] - 1} more" if "digest" in body else ""
+        return f"Reminder by {body['channel']}{with_others}, {when}: {body['outcome']}"
     if record.leaf.kind == "exception.self_approval_refused":
         return "Refused: who requested, wrote or owns it does not approve it"
     return str(body["reason"])

@@ -1,11 +1,13 @@
 """The registers of exceptions and risks: projections of their records, and the reminders' outbox beside them."""
 
+from exceptions.models.chat import ChatChannel
 from exceptions.models.imports import Import, ImportMapping
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
 from exceptions.models.risks import Risk, RiskChange
 
 __all__ = [
+    "ChatChannel",
     "ExceptionApproval",
     "Import",
     "ImportMapping",
