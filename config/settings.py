@@ -301,6 +301,7 @@ CELERY_BEAT_SCHEDULE = {
         # A round that nobody took would only repeat the next one; clocks of beat and workers may differ by some.
         "options": {"expires": 10 * REMINDER_INTERVAL},
     },
+    "notify": {"task": "exceptions.tasks.notify", "schedule": OUTBOX_INTERVAL},
     "import-registers": {"task": "exceptions.tasks.import_waiting", "schedule": OUTBOX_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},

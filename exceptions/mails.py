@@ -20,6 +20,7 @@ from exceptions import chat, policy
 from exceptions.models import ChatChannel, Reminder, SecurityException
 from exceptions.reminders import consequence, time_left
 
+Mail = EmailMultiAlternatives
 #: What a digest lists; of the rest it says how many there are, and where.
 MOST_LISTED = 100
 
@@ -42,12 +43,12 @@ class Line:
     link: str
 
 
-def message(items: Sequence[Item], person: User, now: datetime) -> EmailMultiAlternatives:
+def message(items: Sequence[Item], person: User, now: datetime) -> Mail:
     """One message for everything that one person is told in one round."""
     return _single(items[0], person, now) if len(items) == 1 else _digest(items, person, now)
 
 
-def _single(item: Item, person: User, now: datetime) -> EmailMultiAlternatives:
+def _single(item: Item, person: User, now: datetime) -> Mail:
     exception = item.exception
     left, doing = time_left(now, exception.expires_at), _doing(exception, now)
     facts = {
@@ -57,14 +58,14 @@ def _single(item: Item, person: User, now: datetime) -> EmailMultiAlternatives:
         "left": left,
         "then": consequence(exception, policy.load().reminders, now),
         "systems": ", ".join(System.objects.filter(pk__in=exception.systems).values_list("name", flat=True)),
-        "view": _link("change", exception),
-        "actions": [(verb.title(), _link(verb, exception)) for verb in ("renew", "remediate", "revoke")],
+        "view": link("change", exception),
+        "actions": [(verb.title(), link(verb, exception)) for verb in ("renew", "remediate", "revoke")],
     }
     subject = f"{exception.id} {doing} {left}: {exception.title}"
-    return _mail("reminder", subject, facts, person, f"{_step(item.reminder)}.{person.uid}")
+    return mail("reminder", subject, facts, person, f"{_step(item.reminder)}.{person.uid}")
 
 
-def _digest(items: Sequence[Item], person: User, now: datetime) -> EmailMultiAlternatives:
+def _digest(items: Sequence[Item], person: User, now: datetime) -> Mail:
     listed = soonest(items)
     lines = [_line(item.exception, now) for item in listed[:MOST_LISTED]]
     overdue = sum(item.exception.expires_at <= now for item in items)
@@ -76,9 +77,9 @@ def _digest(items: Sequence[Item], person: User, now: datetime) -> EmailMultiAlt
             ("Expiring", [line for line in lines if line.exception.expires_at > now]),
         ],
         "more": len(items) - len(lines),
-        "register": _register(),
+        "register": register(),
     }
-    return _mail("digest", _headline(listed, overdue, now), facts, person, _together(items, person.uid))
+    return mail("digest", _headline(listed, overdue, now), facts, person, _together(items, person.uid))
 
 
 def _headline(listed: Sequence[Item], overdue: int, now: datetime) -> str:
@@ -95,10 +96,10 @@ def soonest(items: Sequence[Item]) -> list[Item]:
 
 def _line(exception: SecurityException, now: datetime) -> Line:
     then = consequence(exception, policy.load().reminders, now)
-    return Line(exception, time_left(now, exception.expires_at), then, _link("change", exception))
+    return Line(exception, time_left(now, exception.expires_at), then, link("change", exception))
 
 
-def _mail(name: str, subject: str, facts: dict[str, object], person: User, told: str) -> EmailMultiAlternatives:
+def mail(name: str, subject: str, facts: dict[str, object], person: User, told: str) -> Mail:
     headers = {"Message-ID": f"<{told}@{_host()}>", "Auto-Submitted": "auto-generated"}
     text = render_to_string(f"exceptions/mail/{name}.txt", facts)
     found = EmailMultiAlternatives(" ".join(subject.split()), text, to=[person.email], headers=headers)
@@ -137,14 +138,14 @@ def post(items: Sequence[Item], channel: ChatChannel, now: datetime) -> chat.Pos
     summary = _headline(listed, sum(item.exception.expires_at <= now for item in items), now)
     sections = [f"*{chat.escaped(summary)}*", *(_said(item.exception, now) for item in listed[: chat.MOST_LISTED])]
     if len(listed) > chat.MOST_LISTED:
-        sections.append(chat.link(_register(), f"and {len(listed) - chat.MOST_LISTED} more in the register"))
+        sections.append(chat.link(register(), f"and {len(listed) - chat.MOST_LISTED} more in the register"))
     return chat.Post(channel, message_id, chat.body(summary, sections))
 
 
 def _said(exception: SecurityException, now: datetime) -> str:
     left = f"{_doing(exception, now)} {time_left(now, exception.expires_at)}"
     then = consequence(exception, policy.load().reminders, now)
-    head = f"{chat.link(_link('change', exception), exception.id)} *{chat.escaped(left)}*"
+    head = f"{chat.link(link('change', exception), exception.id)} *{chat.escaped(left)}*"
     about = f"{exception.get_severity_display()}, owner {chat.escaped(exception.owner_name)}"
     until = f"until {exception.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     return f"{head}: {chat.escaped(exception.title)}\n{about}, {until}. {chat.escaped(then)}"
@@ -157,9 +158,10 @@ def _doing(exception: SecurityException, now: datetime) -> str:
     return "is" if now >= exception.expires_at else "expires"
 
 
-def _link(page: str, exception: SecurityException) -> str:
+def link(page: str, exception: SecurityException) -> str:
     return f"{settings.PROOFTRAIL_URL}{reverse(f'admin:exceptions_securityexception_{page}', args=[exception.pk])}"
 
 
-def _register() -> str:
-    return f"{settings.PROOFTRAIL_URL}{reverse('admin:exceptions_securityexception_changelist')}?state=due"
+def register(state: str = "due") -> str:
+    """Where exceptions in that state are listed."""
+    return f"{settings.PROOFTRAIL_URL}{reverse('admin:exceptions_securityexception_changelist')}?state={state}"

@@ -2,15 +2,18 @@
 
 from exceptions.models.chat import ChatChannel
 from exceptions.models.imports import Import, ImportMapping
+from exceptions.models.notices import Announcement, Notice
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
 from exceptions.models.risks import Risk, RiskChange
 
 __all__ = [
+    "Announcement",
     "ChatChannel",
     "ExceptionApproval",
     "Import",
     "ImportMapping",
+    "Notice",
     "Reminder",
     "Renewal",
     "Risk",
