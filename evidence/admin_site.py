@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -25,6 +26,7 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
             path("kinds/", self.admin_view(kinds.index), name="kinds"),
             path("kinds/<str:name>/", self.admin_view(kinds.detail), name="kind"),
             path("ledger/", self.admin_view(ledger.page), name="ledger"),
+            path("setup/", self.admin_view(self.setup), name="setup"),
             path("mail/", self.admin_view(mail.index), name="mail"),
             path("mail/<str:name>/", self.admin_view(mail.message), name="mail-message"),
             path("mail/<str:name>/<int:number>/", self.admin_view(mail.attachment), name="mail-attachment"),
@@ -33,11 +35,23 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
         ]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Set-up for administrators; everybody else starts where their work is."""
+        """Today's work. Administrators see the set-up as long as a step of it is open; who has no work here starts
+        elsewhere."""
+        from evidence.admin import setup, start
+
+        administers = has_role(request, ())
+        if administers and setup.is_open():
+            return self.setup(request, extra_context)
+        found = start.first(request)
+        if found is not None:
+            return found
+        return self.setup(request, extra_context) if administers else HttpResponseRedirect(reverse("home"))
+
+    def setup(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from evidence.admin import setup
 
         if not has_role(request, ()):
-            return HttpResponseRedirect(reverse("home"))
+            raise PermissionDenied
         response: HttpResponse = super().index(request, setup.context() | (extra_context or {}))
         return response
 

@@ -176,6 +176,18 @@ class BulkForm(DecisionForm):
         )
         self.fields["_selected_action"] = selection
 
+    def said(self) -> dict[str, Any]:
+        """What each of them is told."""
+        return {"reason": self.cleaned_data["reason"]}
+
+
+class BulkRenewForm(BulkForm):
+    expires_at = MomentField(label="New expiry of each", parse=parse_expiry, help_text=DATES)
+    field_order = ("expires_at", "reason")
+
+    def said(self) -> dict[str, Any]:
+        return super().said() | {"expires_at": self.cleaned_data["expires_at"]}
+
 
 class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
     answerable = PersonField(label="Owner", help_text="Who answers for the mitigation.")

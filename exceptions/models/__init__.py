@@ -4,6 +4,7 @@ from exceptions.models.imports import Import, ImportMapping
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
 from exceptions.models.risks import Risk, RiskChange
+from exceptions.models.views import SavedView
 
 __all__ = [
     "ExceptionApproval",
@@ -13,6 +14,7 @@ __all__ = [
     "Renewal",
     "Risk",
     "RiskChange",
+    "SavedView",
     "SecurityException",
     "Transition",
 ]

@@ -12,6 +12,7 @@ from django.db.models.functions import Length
 from exceptions import policy
 from exceptions.models.risks import Risk
 from exceptions.models.terms import CHASED, OPEN, Terms, in_state, standing
+from exceptions.models.words import Words
 
 
 class ExceptionQuerySet(models.QuerySet["SecurityException"]):
@@ -95,6 +96,11 @@ class SecurityException(Terms):
             # next_number, under the head lock
             models.Index(Length("id").desc(), F("id").desc(), name="exception_number"),
             GinIndex(fields=["systems"], name="exception_systems"),  # in_systems
+            # searching the register: words, and names of requirements
+            GinIndex(Words("title", "owner_name", "reference"), name="exception_words"),
+            GinIndex(fields=["requirements"], name="exception_requirements"),
+            # waiting.renewals
+            models.Index(fields=["requested_at"], condition=Q(renewal_pending=True), name="exception_renewal_waits"),
         ]
 
     def __str__(self) -> str:

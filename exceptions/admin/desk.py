@@ -1,0 +1,150 @@
+"""The first page of whoever works with exceptions: what is due, what waits for them, what they asked for.
+
+Each part is one query that ends after a screenful, whatever the register's size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from evidence.admin import start
+from evidence.admin.forms import page, person
+from evidence.admin_base import has_role
+from evidence.api.permissions import INSIDE
+from evidence.models import User
+from exceptions import rules, waiting
+from exceptions.admin.filters import expiring_between, reach
+from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, url
+from exceptions.models import SecurityException
+from exceptions.models.register import ExceptionQuerySet
+from exceptions.models.terms import OPEN, in_state
+
+#: Rows that a part shows, and how far it counts.
+_SHOWN, _COUNTED = 6, 99
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the page's lists. `query` leads to all of it; `empty` says what it means that there is none."""
+
+    key: str
+    title: str
+    tone: str
+    query: str
+    empty: str
+    found: Sequence[SecurityException]
+    more_url: str = ""
+
+    @property
+    def count(self) -> str:
+        return f"{_COUNTED}+" if len(self.found) > _COUNTED else str(len(self.found))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        now = timezone.now()
+        for one in self.found[:_SHOWN]:
+            time, word, severity = left(one, now), state_word(one), str(one.get_severity_display())
+            yield {
+                "exception": one,
+                "url": url(one),
+                "state": word,
+                "tone": TONES[word],
+                "severity": severity,
+                "severity_tone": SEVERITY_TONES[severity],
+                "left": time[1] if time else "",
+                "left_tone": LEFT_TONES[time[0]] if time else "",
+            }
+
+
+@start.register
+def desk(request: HttpRequest) -> HttpResponse | None:
+    """Today, for whoever may see exceptions."""
+    if not has_role(request, INSIDE):
+        return None
+    me, now = person(request), timezone.now()
+    seen = SecurityException.objects.in_systems(reach(request))
+    return page(
+        request,
+        "exceptions/desk.html",
+        title="Today",
+        now=now,
+        parts=[*_waiting(me, now), *_due(seen, now), _own(seen, me)],
+        may_request=me.has_role(*rules.REQUESTERS),
+        may_import=me.has_role("liaison", "admin"),
+        is_empty=not seen.exists(),
+        register=_register(""),
+    )
+
+
+def _register(query: str) -> str:
+    return f"{reverse('admin:exceptions_securityexception_changelist')}{'?' * bool(query)}{query}"
+
+
+def _part(
+    key: str, title: str, tone: str, query: str, empty: str, found: QuerySet[SecurityException], *order: str
+) -> Part:
+    rows = list(found.order_by(*order)[: _COUNTED + 1])
+    return Part(key, title, tone, query, empty, rows, more_url=_register(query))
+
+
+def _waiting(me: User, now: datetime) -> Iterator[Part]:
+    """What the person may decide: never what they asked for or own."""
+    if not me.has_role(*rules.DECIDERS):
+        return
+    decisions, claims = waiting.decisions_for(me, now), waiting.claims_for(me, now)
+    yield _part(
+        "waiting",
+        "Waiting for me",
+        "info",
+        "waiting=decisions",
+        "Nothing waits for your decision. Requests and renewals of others come here.",
+        decisions,
+        "last_index",
+    )
+    yield _part(
+        "claims",
+        "Claims to ratify",
+        "warning",
+        "waiting=claims",
+        "Nothing is left to ratify. What an imported sheet calls approved comes here.",
+        claims,
+        "expires_at",
+        "requested_index",
+    )
+
+
+def _due(seen: ExceptionQuerySet, now: datetime) -> Iterator[Part]:
+    order = "expires_at", "requested_index"
+    overdue = seen.filter(in_state("expired", now))
+    yield _part("overdue", "Overdue", "danger", "expires=overdue", "Nothing is overdue. Well kept.", overdue, *order)
+    today = seen.filter(expiring_between(now, 0, 0))
+    yield _part("today", "Due today", "warning", "expires=today", "Nothing ends today (UTC).", today, *order)
+    week = seen.filter(expiring_between(now, 1, 7))
+    yield _part(
+        "week",
+        "In the next 7 days",
+        "info",
+        "expires=week",
+        "Nothing ends in the seven days after today.",
+        week,
+        *order,
+    )
+
+
+def _own(seen: ExceptionQuerySet, me: User) -> Part:
+    mine = seen.filter(Q(owner=me.uid) | Q(requester=me.uid), decision__in=OPEN)
+    return _part(
+        "mine",
+        "Mine",
+        "neutral",
+        "mine=yes&state=open",
+        "You have requested no exception that is open, and own none.",
+        mine,
+        "expires_at",
+        "requested_index",
+    )
