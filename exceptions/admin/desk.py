@@ -3,8 +3,8 @@
 Each part is one query that ends after a screenful, whatever the register's size.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +19,12 @@ from evidence.admin_base import has_role
 from evidence.api.permissions import INSIDE
 from evidence.models import User
 from exceptions import rules, waiting
+from exceptions.admin.approving import Approving, approvable
 from exceptions.admin.filters import expiring_between, reach
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, url
 from exceptions.models import SecurityException
 from exceptions.models.register import ExceptionQuerySet
-from exceptions.models.terms import OPEN, in_state
+from exceptions.models.terms import OPEN, REQUESTED, in_state
 
 #: Rows that a part shows, and how far it counts.
 _SHOWN, _COUNTED = 6, 99
@@ -40,14 +41,20 @@ class Part:
     empty: str
     found: Sequence[SecurityException]
     more_url: str = ""
+    approving: Mapping[str, Approving] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Sequence[SecurityException]:
+        return self.found[:_SHOWN]
 
     @property
     def count(self) -> str:
         return f"{_COUNTED}+" if len(self.found) > _COUNTED else str(len(self.found))
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """What is shown of each."""
         now = timezone.now()
-        for one in self.found[:_SHOWN]:
+        for one in self.shown:
             time, word, severity = left(one, now), state_word(one), str(one.get_severity_display())
             yield {
                 "exception": one,
@@ -58,6 +65,8 @@ class Part:
                 "severity_tone": SEVERITY_TONES[severity],
                 "left": time[1] if time else "",
                 "left_tone": LEFT_TONES[time[0]] if time else "",
+                "since": _since(one, now),
+                "approving": self.approving.get(one.pk),
             }
 
 
@@ -73,7 +82,7 @@ def desk(request: HttpRequest) -> HttpResponse | None:
         "exceptions/desk.html",
         title="Today",
         now=now,
-        parts=[*_waiting(me, now), *_due(seen, now), _own(seen, me)],
+        columns=[list(_due(seen, now)), [*_waiting(request, me, now), _own(seen, me)]],
         may_request=me.has_role(*rules.REQUESTERS),
         may_import=me.has_role("liaison", "admin"),
         is_empty=not seen.exists(),
@@ -92,10 +101,23 @@ def _part(
     return Part(key, title, tone, query, empty, rows, more_url=_register(query))
 
 
-def _waiting(me: User, now: datetime) -> Iterator[Part]:
+def _since(found: SecurityException, now: datetime) -> str:
+    """How long somebody has waited for an answer to a request."""
+    days = (now - found.requested_at).days
+    if found.decision != REQUESTED or days < 1:
+        return ""
+    return f"waits {days} day{'s' * (days != 1)}"
+
+
+def _waiting(request: HttpRequest, me: User, now: datetime) -> Iterator[Part]:
     """What the person may decide: never what they asked for or own."""
     if not me.has_role(*rules.DECIDERS):
         return
+    for part in _decisions(me, now):
+        yield replace(part, approving=approvable(request, part.shown))
+
+
+def _decisions(me: User, now: datetime) -> Iterator[Part]:
     decisions, claims = waiting.decisions_for(me, now), waiting.claims_for(me, now)
     yield _part(
         "waiting",

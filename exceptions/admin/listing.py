@@ -2,16 +2,12 @@
 
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode
-from uuid import uuid4
 
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.http import HttpRequest
-from django.utils import timezone
 
-from evidence.admin.forms import person
-from exceptions import waiting
+from exceptions.admin.approving import approvable
 from exceptions.admin.filters import systems_named
 
 #: Pages end here; whoever looks for more narrows the list.
@@ -47,7 +43,7 @@ class KeyPaginator(Paginator):  # type: ignore[type-arg]  # generic for the type
 
 
 class Listing(ChangeList):
-    """`result_list` has rows with `system_names`, and `decision`: how who looks may decide it, or None."""
+    """`result_list` has rows with `system_names`, and `approving` where who looks may approve."""
 
     paginator: KeyPaginator
 
@@ -83,13 +79,8 @@ class Listing(ChangeList):
         return str(self.get_query_string({PAGE_VAR: self.page_num + 1}))
 
     def _tell(self, request: HttpRequest) -> None:
-        names, now, me = systems_named(request), timezone.now(), person(request)
-        keys = [row.pk for row in self.result_list]
-        mine = set(waiting.waiting_for(me, now).filter(pk__in=keys).order_by().values_list("pk", flat=True))
-        back = urlencode({"back": request.get_full_path()})
+        names = systems_named(request)
+        mine = approvable(request, self.result_list)
         for row in self.result_list:
             row.system_names = sorted(names[pk] for pk in row.systems if pk in names)
-            row.decision_link = None
-            if row.pk in mine:
-                verb = "approve_renewal" if row.renewal_pending else "approve"
-                row.decision_link = {"verb": verb, "back": back, "once": uuid4()}
+            row.approving = mine.get(row.pk)

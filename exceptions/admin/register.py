@@ -36,7 +36,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     add_roles = ("liaison", "engineer")
     form = RequestForm
     list_display = (
-        "exception", "state_label", "severity_label", "left", "until", "owner_label", "in_systems", "decision",
+        "exception", "state_label", "severity_label", "left", "until", "owner_label", "in_systems", "decide",
     )  # fmt: skip
     list_filter = FILTERS
     list_filter_submit = True
@@ -99,9 +99,9 @@ class SecurityExceptionAdmin(RoleAdmin):
     def left(self, found: SecurityException) -> tuple[str, str] | None:
         return shown.left(found, timezone.now())
 
-    @display("Until (UTC)", ordering="expires_at")
+    @display("Until", ordering="expires_at")
     def until(self, found: SecurityException) -> str:
-        return f"{found.expires_at:%Y-%m-%d %H:%M}"
+        return format_html('<span class="pt-when">{}</span>', f"{found.expires_at:%Y-%m-%d}")
 
     @display("Owner", ordering="owner_name")
     def owner_label(self, found: SecurityException) -> str:
@@ -111,19 +111,9 @@ class SecurityExceptionAdmin(RoleAdmin):
     def in_systems(self, found: Any) -> str:
         return ", ".join(found.system_names)
 
-    @display("Decision")
-    def decision(self, found: Any) -> str:
-        """For who may decide it now: a dialog with the reason, or the page with the same form."""
-        if found.decision_link is None:
-            return ""
-        way = found.decision_link
-        again = way["verb"] == "approve_renewal"
-        title = f"Approve the renewal of {found.pk}" if again else f"Approve {found.pk}"
-        return format_html(
-            '<a class="pt-button pt-plain" href="{}?{}" data-decide="{}" data-lead="{}" data-page="{}" data-once="{}">'
-            'Approve<span class="pt-unseen"> {}</span>…</a>',
-            url(found, way["verb"]), way["back"], title, found.title, url(found), way["once"], found.pk,
-        )  # fmt: skip
+    @display("Decide")
+    def decide(self, found: Any) -> str:
+        return found.approving.button() if found.approving else ""
 
     # -- requesting --------------------------------------------------------------------------------------------------
 
@@ -212,7 +202,8 @@ class SecurityExceptionAdmin(RoleAdmin):
 
 
 def _back(request: HttpRequest) -> str:
-    """The list that somebody came from, with its filters; nothing else is led to."""
-    asked, own = request.GET.get("back", ""), reverse("admin:exceptions_securityexception_changelist")
+    """The list that somebody came from, with its filters, or the first page; nothing else is led to."""
+    asked = request.GET.get("back", "")
+    own = {reverse("admin:exceptions_securityexception_changelist"), reverse("admin:index")}
     safe = url_has_allowed_host_and_scheme(asked, allowed_hosts=None)
-    return asked if safe and asked.partition("?")[0] == own else ""
+    return asked if safe and asked.partition("?")[0] in own else ""
