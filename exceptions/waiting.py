@@ -3,6 +3,7 @@
 Whether a person may decide is settled by `rules` under the head lock, each time; a test holds this question to them.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import (
@@ -28,22 +29,29 @@ from exceptions.models.register import ExceptionQuerySet
 from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED
 
 
-def waiting_for(person: User, now: datetime) -> ExceptionQuerySet:
-    """Requests, claims and renewals that the person may approve now."""
-    found = _within_reach(person)
-    asked, again = _asked(person, now, REQUESTED, CLAIMED), _again(person, now)
-    return found.filter(Q(pk__in=asked.values("pk")) | Q(pk__in=again.values("exception")))
+def waiting_for(person: User, now: datetime, among: Sequence[str] | None = None) -> ExceptionQuerySet:
+    """Requests, claims and renewals that the person may approve now; `among` limits the question to some numbers."""
+    return _either(person, now, (REQUESTED, CLAIMED), among)
 
 
 def decisions_for(person: User, now: datetime) -> ExceptionQuerySet:
     """Requests and renewals alone."""
-    asked, again = _asked(person, now, REQUESTED), _again(person, now)
-    return _within_reach(person).filter(Q(pk__in=asked.values("pk")) | Q(pk__in=again.values("exception")))
+    return _either(person, now, (REQUESTED,))
 
 
 def claims_for(person: User, now: datetime) -> ExceptionQuerySet:
     """What imported sheets call approved, and the person may ratify."""
     return _within_reach(person).filter(pk__in=_asked(person, now, CLAIMED).values("pk"))
+
+
+def _either(
+    person: User, now: datetime, decisions: Sequence[str], among: Sequence[str] | None = None
+) -> ExceptionQuerySet:
+    """What was asked for in one of these ways, and renewals. As a union, each side goes by an index of its own."""
+    asked, again = _asked(person, now, *decisions), _again(person, now)
+    if among is not None:
+        asked, again = asked.filter(pk__in=among), again.filter(exception__in=among)
+    return _within_reach(person).filter(pk__in=asked.values("pk").union(again.values("exception")))
 
 
 def _within_reach(person: User) -> ExceptionQuerySet:
@@ -54,9 +62,9 @@ def _within_reach(person: User) -> ExceptionQuerySet:
     found = SecurityException.objects.in_systems(visible)
     if visible is not None:
         found = found.filter(systems__contained_by=visible)
-    amended = Transition.objects.filter(exception=OuterRef("pk"), kind="exception.amended", by=person.uid)
-    interested = Q(requester=person.uid) | Q(owner=person.uid) | Q(imported_by=person.uid) | Exists(amended)
-    return found.exclude(interested)
+    amended = Transition.objects.filter(kind="exception.amended", by=person.uid)
+    found = found.exclude(Q(requester=person.uid) | Q(owner=person.uid) | Q(imported_by=person.uid))
+    return found.exclude(pk__in=amended.order_by().values("exception"))
 
 
 def _asked(person: User, now: datetime, *decisions: str) -> ExceptionQuerySet:
@@ -67,9 +75,8 @@ def _asked(person: User, now: datetime, *decisions: str) -> ExceptionQuerySet:
     if "executive" in person.roles:
         return found
     completes = Q(approvals_needed__lte=_counted(given, "exception") + 1)
-    return found.exclude(
-        completes & ~Q(imported_by="") & ~Exists(given.filter(role="executive")) & Q(pk__in=_over_long(found))
-    )
+    alone = ~Q(imported_by="") & ~Exists(given.filter(role="executive"))
+    return found.alias(term=_term()).exclude(alone & completes & _over_long())
 
 
 def _again(person: User, now: datetime) -> QuerySet[Renewal]:
@@ -91,11 +98,15 @@ def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:
     return Coalesce(Subquery(each, output_field=IntegerField()), 0)
 
 
-def _over_long(found: ExceptionQuerySet) -> QuerySet[SecurityException]:
-    """Those with a longer term than their severity allows, in UTC calendar days, as `rules.check_term` counts them."""
+def _term() -> ExpressionWrapper:
+    """In UTC calendar days, as `rules.check_term` counts them."""
     last = ExpressionWrapper(F("expires_at") - timedelta(microseconds=1), output_field=DateTimeField())
-    term = ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate("term_from", tzinfo=UTC), DurationField())
+    return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate("term_from", tzinfo=UTC), DurationField())
+
+
+def _over_long() -> Q:
+    """A longer `term` than the severity allows."""
     longer = Q(pk__in=[])
     for severity, longest in policy.load().longest_term.items():
         longer |= Q(severity=severity, term__gt=longest)
-    return found.exclude(imported_by="").alias(term=term).filter(longer).values("pk")  # type: ignore[return-value]  # values of one column
+    return longer

@@ -42,6 +42,6 @@ class Approving:
 
 def approvable(request: HttpRequest, rows: Sequence[SecurityException]) -> dict[str, Approving]:
     """Of these, by number, those that who looks may approve now. One question for all of them."""
-    asked = waiting.waiting_for(person(request), timezone.now()).filter(pk__in=[row.pk for row in rows])
+    asked = waiting.waiting_for(person(request), timezone.now(), among=[row.pk for row in rows])
     mine = set(asked.order_by().values_list("pk", flat=True))
     return {row.pk: Approving(row, request.get_full_path()) for row in rows if row.pk in mine}

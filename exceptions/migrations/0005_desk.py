@@ -43,4 +43,10 @@ class Migration(migrations.Migration):
                 condition=models.Q(("renewal_pending", True)), fields=["requested_at"], name="exception_renewal_waits"
             ),
         ),
+        migrations.AddIndex(
+            model_name="transition",
+            index=models.Index(
+                condition=models.Q(("kind", "exception.amended")), fields=["by"], name="transition_amended"
+            ),
+        ),
     ]

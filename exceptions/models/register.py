@@ -184,6 +184,8 @@ class Transition(Terms):
             models.Index(fields=["exception", "at"], name="transition_as_of"),  # was_in_state, timeline
             # waivers: what was approved at a moment
             models.Index(fields=["decision", "at"], name="transition_decision"),
+            # waiting: whose own words an exception has
+            models.Index(fields=["by"], condition=Q(kind="exception.amended"), name="transition_amended"),
         ]
 
     def __str__(self) -> str:
