@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from exceptions.models import Transition
-from exceptions.models.terms import OPEN, SEVERITIES, standing
+from exceptions.models.terms import ENDED, OPEN, SEVERITIES, standing
 
 #: (title, least days since the request)
 AGES = [("under 30 days", 0), ("30 to 89 days", 30), ("90 to 179 days", 90), ("180 days and more", 180)]
 #: (title, most days until the expiry)
 EXPIRIES = [("overdue", 0), ("within 7 days", 7), ("8 to 30 days", 30), ("31 to 90 days", 90), ("later", 10**6)]
 OPENINGS = ("exception.requested",)
-CLOSINGS = ("exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated")
+CLOSINGS = tuple(f"exception.{name}" for name in ENDED)
 
 
 @dataclass(frozen=True)
