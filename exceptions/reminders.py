@@ -55,24 +55,6 @@ def _overdue_step(schedule: Schedule, expires_at: datetime, now: datetime) -> St
     return Step(-repeated, step.to)
 
 
-def next_step(
-    schedule: Schedule, *, term_from: datetime, expires_at: datetime, now: datetime
-) -> tuple[datetime, Step] | None:
-    """When the next step comes, and which; None where none is left."""
-    after = [step.days for step in schedule.overdue]
-    if after and schedule.repeat_days > 0:
-        repeats = max(((now - expires_at).days - max(after)) // schedule.repeat_days + 1, 1)
-        after.append(max(after) + repeats * schedule.repeat_days)
-    moments = [_day_before(expires_at, days) for days in schedule.before_days]
-    moments += [expires_at + timedelta(days=days) for days in after]
-    present = latest_step(schedule, term_from=term_from, expires_at=expires_at, now=now)
-    for moment in sorted(moment for moment in moments if moment > now):
-        step = latest_step(schedule, term_from=term_from, expires_at=expires_at, now=moment)
-        if step is not None and step != present:
-            return moment, step
-    return None
-
-
 def step_of(exception: SecurityException, now: datetime) -> Step | None:
     """The step that the exception has reached under the policy in force; None when it needs no reminder."""
     if exception.decision not in CHASED:

@@ -26,22 +26,30 @@ def matching(found: ExceptionQuerySet, text: str) -> ExceptionQuerySet:
     """
     typed = text.split()[:_MOST]
     systems = _systems(typed)
-    if typed:
-        found = found.alias(words=Words("title", "owner_name", "reference"))
+    found = found.alias(words=Words("title", "owner_name", "reference"))
+    plain: list[str] = []
     for word in typed:
-        found = found.filter(_anywhere(word, systems))
-    return found
+        elsewhere, words = _elsewhere(word, systems), words_of(word)
+        if elsewhere and words:
+            found = found.filter(elsewhere | Q(words=beginning_with(words)))
+        elif elsewhere or not words:
+            found = found.filter(elsewhere) if elsewhere else found.none()
+        plain += [] if elsewhere else words
+    return found.filter(words=beginning_with(plain)) if plain else found
 
 
-def _anywhere(word: str, systems: Sequence[tuple[str, str]]) -> Q:
+def _elsewhere(word: str, systems: Sequence[tuple[str, str]]) -> Q | None:
+    """Where the word may stand besides title, owner and reference; None where it is nothing but a word."""
     part = word.casefold()
-    wanted = Q(systems__overlap=[pk for pk, names in systems if part in names])
-    if requirements := _requirements(word):
-        wanted |= Q(requirements__overlap=requirements)
-    if number := _NUMBER.fullmatch(word):
-        wanted |= Q(pk=numbered("EXC", int(number[1])))
-    if words := words_of(word):
-        wanted |= Q(words=beginning_with(words))
+    wanted: Q | None = None
+    for places in (
+        {"systems__overlap": [pk for pk, names in systems if part in names]},
+        {"requirements__overlap": _requirements(word)},
+        {"pk__in": [numbered("EXC", int(number[1]))] if (number := _NUMBER.fullmatch(word)) else []},
+    ):
+        for where, values in places.items():
+            if values:
+                wanted = Q(**{where: values}) if wanted is None else wanted | Q(**{where: values})
     return wanted
 
 
@@ -55,10 +63,10 @@ def _systems(typed: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _requirements(word: str) -> list[str]:
-    """Names of the gate's requirements with this part, and the word itself where it may be one."""
+    """Names of the gate's requirements with this part; the word itself where it looks like one that no policy knows."""
     try:
         known = [row["name"] for row in gate.load().document["requirements"]]
     except InvalidError:  # a policy that cannot be read stops the gate, not a search
         known = []
-    itself = [word] if _REQUIREMENT.fullmatch(word) else []
-    return [*itself, *(name for name in known if word.casefold() in name and name != word)]
+    itself = [word] if _REQUIREMENT.fullmatch(word) and not word.isalnum() else []
+    return list(dict.fromkeys([*itself, *(name for name in known if word.casefold() in name)]))

@@ -19,8 +19,9 @@ from evidence.admin.forms import actor, page, person, written
 from evidence.ledger import Idempotency, Placed
 from evidence.models import User
 from exceptions import ratification, rules
-from exceptions.admin.filters import reach
-from exceptions.admin.forms import BulkForm, BulkRenewForm
+from exceptions.admin.approving import terms_seen
+from exceptions.admin.filters import seen
+from exceptions.admin.forms import ApproveForm, BulkForm, BulkRemediateForm, BulkRenewForm
 from exceptions.admin.shown import url
 from exceptions.admin.verbs import VERBS, Verb
 from exceptions.models import SecurityException
@@ -28,6 +29,8 @@ from exceptions.models.terms import CLAIMED
 
 #: Decided one after the other, each a record of its own.
 MOST = 100
+#: Verbs that ask for more than a reason.
+_FORMS = {"renew": BulkRenewForm, "remediate": BulkRemediateForm}
 Judge = Callable[[SecurityException, User, datetime], object]
 Action = Callable[[Any, HttpRequest, QuerySet[SecurityException]], HttpResponse | None]
 
@@ -61,12 +64,14 @@ class Result:
 
 #: Only who may decide is offered these.
 _DECISIONS = frozenset({"approve", "reject", "approve_renewal", "refuse_renewal", "revoke", "ratify"})
+#: What says something of its own about each is done one by one.
+_ALONE = frozenset({"supersede"})
 
 
 def actions_for(user: User) -> list[Action]:
     """What the list offers for selected rows."""
     decides = user.has_role(*rules.DECIDERS)
-    found = [_action(verb) for verb in VERBS if decides or verb.name not in _DECISIONS]
+    found = [_action(verb) for verb in VERBS if verb.name not in _ALONE and (decides or verb.name not in _DECISIONS)]
     if decides:
         found.insert(1, _ratify_action())
     return found
@@ -100,7 +105,7 @@ def decide_each(request: HttpRequest, chosen: QuerySet[SecurityException], verb:
     found = _limited(request, chosen, MOST)
     if found is None:
         return None
-    form_class = BulkRenewForm if verb.name == "renew" else BulkForm
+    form_class = _FORMS.get(verb.name, BulkForm)
     permit = rules.PERMITS[verb.transition]
     if "confirmed" in request.POST:
         form = form_class(request.POST, chosen=_named_in(request))
@@ -111,13 +116,14 @@ def decide_each(request: HttpRequest, chosen: QuerySet[SecurityException], verb:
     else:
         judged = _judged(request, found, permit)
         going = [one.exception.pk for one in judged if not one.why_not]
-        form = form_class(chosen=going, initial={"action": f"{verb.name}_selected"})
+        seen_now = {one.exception.pk: terms_seen(one.exception) for one in judged} if verb.form is ApproveForm else {}
+        form = form_class(chosen=going, initial={"action": f"{verb.name}_selected", "seen": seen_now})
     return _confirmation(request, form, judged, title=verb.title, lead=verb.lead, danger=verb.danger)
 
 
 def _limited(request: HttpRequest, chosen: QuerySet[SecurityException], most: int) -> list[SecurityException] | None:
     if "confirmed" in request.POST:  # by what the page named: of those, some may not fit the list's filters any more
-        chosen = SecurityException.objects.in_systems(reach(request)).filter(pk__in=_named_in(request))
+        chosen = seen(request).filter(pk__in=_named_in(request))
     found = list(chosen.order_by("requested_index")[: most + 1])
     if len(found) <= most:
         return found
@@ -145,10 +151,11 @@ def _why_not(found: SecurityException, me: User, now: datetime, permit: Judge) -
 
 
 def _decided(request: HttpRequest, verb: Verb, found: SecurityException, form: BulkForm) -> Result:
+    key, said = _own_key(request, form, found), form.said()
+    if verb.form is ApproveForm:
+        said["terms"] = form.terms_of(found.pk)
     try:
-        placed = verb.write(
-            actor=actor(request), exception=found.pk, idempotency=_own_key(request, form, found), **form.said()
-        )
+        placed = verb.write(actor=actor(request), exception=found.pk, idempotency=key, **said)
     except ProoftrailError as error:
         return Result(found, error=error.detail)
     return Result(found, placed)

@@ -20,7 +20,7 @@ from evidence.api.permissions import INSIDE
 from evidence.models import User
 from exceptions import rules, waiting
 from exceptions.admin.approving import Approving, approvable
-from exceptions.admin.filters import expiring_between, reach
+from exceptions.admin.filters import expiring_between, reach, seen
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, url
 from exceptions.models import SecurityException
 from exceptions.models.register import ExceptionQuerySet
@@ -76,16 +76,16 @@ def desk(request: HttpRequest) -> HttpResponse | None:
     if not has_role(request, INSIDE):
         return None
     me, now = person(request), timezone.now()
-    seen = SecurityException.objects.in_systems(reach(request))
+    mine_to_see = seen(request)
     return page(
         request,
         "exceptions/desk.html",
         title="Today",
         now=now,
-        columns=[list(_due(seen, now)), [*_waiting(request, me, now), _own(seen, me)]],
+        columns=[list(_due(mine_to_see, now)), [*_waiting(request, me, now), _own(mine_to_see, me)]],
         may_request=me.has_role(*rules.REQUESTERS),
         may_import=me.has_role("liaison", "admin"),
-        is_empty=not seen.exists(),
+        is_empty=not mine_to_see.exists(),
         register=_register(""),
     )
 
@@ -113,12 +113,12 @@ def _waiting(request: HttpRequest, me: User, now: datetime) -> Iterator[Part]:
     """What the person may decide: never what they asked for or own."""
     if not me.has_role(*rules.DECIDERS):
         return
-    for part in _decisions(me, now):
+    for part in _decisions(me, reach(request), now):
         yield replace(part, approving=approvable(request, part.shown))
 
 
-def _decisions(me: User, now: datetime) -> Iterator[Part]:
-    decisions, claims = waiting.decisions_for(me, now), waiting.claims_for(me, now)
+def _decisions(me: User, visible: waiting.Visible, now: datetime) -> Iterator[Part]:
+    decisions, claims = waiting.decisions_for(me, visible, now), waiting.claims_for(me, visible, now)
     yield _part(
         "waiting",
         "Waiting for me",
@@ -140,13 +140,13 @@ def _decisions(me: User, now: datetime) -> Iterator[Part]:
     )
 
 
-def _due(seen: ExceptionQuerySet, now: datetime) -> Iterator[Part]:
+def _due(found: ExceptionQuerySet, now: datetime) -> Iterator[Part]:
     order = "expires_at", "requested_index"
-    overdue = seen.filter(in_state("expired", now))
+    overdue = found.filter(in_state("expired", now))
     yield _part("overdue", "Overdue", "danger", "expires=overdue", "Nothing is overdue. Well kept.", overdue, *order)
-    today = seen.filter(expiring_between(now, 0, 0))
+    today = found.filter(expiring_between(now, 0, 0))
     yield _part("today", "Due today", "warning", "expires=today", "Nothing ends today (UTC).", today, *order)
-    week = seen.filter(expiring_between(now, 1, 7))
+    week = found.filter(expiring_between(now, 1, 7))
     yield _part(
         "week",
         "In the next 7 days",
@@ -158,8 +158,8 @@ def _due(seen: ExceptionQuerySet, now: datetime) -> Iterator[Part]:
     )
 
 
-def _own(seen: ExceptionQuerySet, me: User) -> Part:
-    mine = seen.filter(Q(owner=me.uid) | Q(requester=me.uid), decision__in=OPEN)
+def _own(found: ExceptionQuerySet, me: User) -> Part:
+    mine = found.filter(Q(owner=me.uid) | Q(requester=me.uid), decision__in=OPEN)
     return _part(
         "mine",
         "Mine",

@@ -17,12 +17,14 @@ from evidence.checklist import record_named
 from evidence.gate import policy as gate_policy
 from evidence.models import Release, System
 from evidence.people import display_names
-from exceptions import policy, ratification, reminders
+from exceptions import policy
 from exceptions.admin.filters import reach
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, timeline, url
 from exceptions.admin.verbs import shown_to
+from exceptions.frozen import terms_digest
 from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import CHASED
+from exceptions.upcoming import next_step
 
 #: Open releases whose gates are asked, the newest; and records of the timeline, the newest.
 _RELEASES, _RECORDS = 5, 200
@@ -52,7 +54,8 @@ def context(request: HttpRequest, found: SecurityException) -> dict[str, Any]:
         "risk": Risk.objects.in_systems(reach(request)).filter(pk=found.risk_id).first(),
         "waivers": _waivers(request, found, names, now),
         "reminder": _reminder(found, now),
-        "digest": ratification.terms_digest(found),
+        "digest": terms_digest(found),
+        "next": SecurityException.objects.seen_by(person(request)).filter(pk=found.superseded_by).first(),
         "timeline": timeline(records[:_RECORDS]),
         "timeline_cut": len(records) > _RECORDS,
     }
@@ -155,7 +158,7 @@ def _reminder(found: SecurityException, now: datetime) -> dict[str, Any] | None:
     if found.decision not in CHASED:
         return None
     schedule = policy.load().reminders
-    step = reminders.next_step(schedule, term_from=found.term_from, expires_at=found.expires_at, now=now)
+    step = next_step(schedule, term_from=found.term_from, expires_at=found.expires_at, now=now)
     if step is None:
         return None
     moment, coming = step

@@ -31,6 +31,15 @@ def reach(request: HttpRequest) -> list[str] | None:
     return found
 
 
+def seen(request: HttpRequest) -> ExceptionQuerySet:
+    """Exceptions that who asks may see."""
+    kept: Any = request
+    if not hasattr(kept, "seen_exceptions"):
+        kept.seen_exceptions = SecurityException.objects.seen_by(person(request))
+    found: ExceptionQuerySet = kept.seen_exceptions
+    return found
+
+
 def systems_named(request: HttpRequest) -> dict[str, str]:
     """Names of the systems that who asks may see, by their ids; once for each request."""
     kept: Any = request
@@ -90,7 +99,7 @@ class OwnerFilter(_Filter):
     parameter_name = "owner"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        owned = SecurityException.objects.in_systems(reach(request)).filter(owner=OuterRef("uid")).order_by()
+        owned = seen(request).filter(owner=OuterRef("uid")).order_by()
         return list(User.objects.filter(Exists(owned)).order_by("name").values_list("uid", "name")[:_OFFERED])
 
     def narrowed(self, request: HttpRequest, found: ExceptionQuerySet, value: str) -> ExceptionQuerySet:
@@ -141,7 +150,7 @@ class MineFilter(_Filter):
 
 
 #: By value of the filter: whose question it is.
-_WAITING: dict[str, Callable[[User, datetime], ExceptionQuerySet]] = {
+_WAITING: dict[str, Callable[[User, waiting.Visible, datetime], ExceptionQuerySet]] = {
     "me": waiting.waiting_for,
     "decisions": waiting.decisions_for,
     "claims": waiting.claims_for,
@@ -158,7 +167,7 @@ class WaitingFilter(_Filter):
     def narrowed(self, request: HttpRequest, found: ExceptionQuerySet, value: str) -> ExceptionQuerySet:
         if value not in _WAITING:
             return found.none()
-        asked = _WAITING[value](person(request), timezone.now())
+        asked = _WAITING[value](person(request), reach(request), timezone.now())
         return found.filter(pk__in=asked.order_by().values("pk"))
 
 

@@ -19,7 +19,8 @@ from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
 from exceptions import lifecycle
 from exceptions.admin import bulk, detail, saved, shown
-from exceptions.admin.filters import FILTERS, reach
+from exceptions.admin.approving import terms_seen
+from exceptions.admin.filters import FILTERS, seen
 from exceptions.admin.forms import RequestForm
 from exceptions.admin.listing import KeyPaginator, Listing
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, state_word, timeline, url
@@ -49,7 +50,10 @@ class SecurityExceptionAdmin(RoleAdmin):
     search_help_text = "Number, title, owner, system, reference, requirement"
     fieldsets = (
         (None, {"fields": ("title", "justification", ("severity", "answerable"), "covered")}),
-        ("What it waives, and what stands instead", {"fields": ("waived", "control_lines", "concerns")}),
+        (
+            "What it waives, and what stands instead",
+            {"fields": ("waived", "named_releases", "control_lines", "concerns")},
+        ),
         ("When", {"fields": (("starts", "until"), "once")}),
     )
     empty_title = "No exception here"
@@ -59,7 +63,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SecurityException]:
-        return SecurityException.objects.in_systems(reach(request)).order_by("-requested_index")
+        return seen(request).order_by("-requested_index")
 
     # -- the list ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +186,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
         """The form of one transition; only sending it does something."""
         found = self._found(request, object_id)
-        form = verb.form(request.POST or None)
+        form = verb.form(request.POST or None, initial={"terms": terms_seen(found)})
         back = _back(request)
         if request.method == "POST":
             placed = written(form, lambda: verb.act(request, found, form))

@@ -44,6 +44,10 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="securityexception",
+            index=models.Index(fields=["requester"], name="exception_requester"),
+        ),
+        migrations.AddIndex(
             model_name="transition",
             index=models.Index(
                 condition=models.Q(("kind", "exception.amended")), fields=["by"], name="transition_amended"

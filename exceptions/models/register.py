@@ -107,6 +107,7 @@ class SecurityException(Terms):
         indexes = [
             models.Index(fields=["decision", "expires_at"], name="exception_due"),  # due_for_reminder, state filters
             models.Index(fields=["owner"], name="exception_owner"),  # GET exceptions?owner=
+            models.Index(fields=["requester"], name="exception_requester"),  # seen_by, the list's "mine"
             # next_number, under the head lock
             models.Index(Length("id").desc(), F("id").desc(), name="exception_number"),
             GinIndex(fields=["systems"], name="exception_systems"),  # in_systems

@@ -7,7 +7,8 @@ import psycopg
 #: One in fifty waits, one in twenty is overdue, one in fifty is a claim, one in ten is closed; the rest is active.
 _FILL = """
 INSERT INTO exceptions_securityexception
-  (id, title, justification, severity, systems, requirements, compensating_controls, decision, requester, owner,
+  (id, title, justification, severity, systems, requirements, releases, superseded_by,
+   compensating_controls, decision, requester, owner,
    owner_name, approvals_needed, requested_at, effective_from, term_from, expires_at, original_expires_at,
    renewals_made, renewal_pending, reference, imported_by, requested_index, last_index)
 SELECT 'EXC-' || lpad(i::text, greatest(4, length(i::text)), '0'),
@@ -16,7 +17,7 @@ SELECT 'EXC-' || lpad(i::text, greatest(4, length(i::text)), '0'),
     || ', case ' || md5(i::text),
   repeat('The partner upgrades in spring. ', 8), (ARRAY['critical', 'high', 'medium', 'low'])[1 + i %% 4],
   ARRAY[systems[1 + i %% array_length(systems, 1)]],
-  ARRAY[(ARRAY['sca-scan', 'dast-scan', 'reviews', 'variables'])[1 + i %% 4]], '[]',
+  ARRAY[(ARRAY['sca-scan', 'dast-scan', 'reviews', 'variables'])[1 + i %% 4]], '{}', '', '[]',
   CASE WHEN i %% 50 = 0 THEN 'requested' WHEN i %% 50 = 1 THEN 'claimed' WHEN i %% 10 = 2 THEN 'remediated'
        ELSE 'approved' END,
   owners[1 + i %% array_length(owners, 1)], owners[1 + (i / 7) %% array_length(owners, 1)],

@@ -10,8 +10,8 @@ from django.test import Client
 
 from evidence.ledger import reader
 from exceptions import lifecycle
+from exceptions.frozen import terms_digest
 from exceptions.models import SavedView
-from exceptions.ratification import terms_digest
 from tests.cast import PASSWORD, Cast
 from tests.exceptions.conftest import Request, actor, in_days
 
@@ -43,7 +43,11 @@ def test_it_shows_each_what_is_due_and_what_waits_for_them(
     assert "The register is empty" in as_("lea").get("/admin/").content.decode()
     assert "Requests and renewals of others come here" in as_("lea").get("/admin/").content.decode()
     tonight = datetime.now(UTC).replace(hour=23, minute=59, second=59, microsecond=0)
-    approved(expires_at=tonight), approved(expires_at=tonight + timedelta(days=7)), approved(expires_at=in_days(9))
+    (
+        approved(expires_at=tonight, owner="max@example.com"),
+        approved(expires_at=tonight + timedelta(days=7)),
+        approved(expires_at=in_days(9)),
+    )
     request_one(), request_one(by=cast.lea), request_one(systems=["billing"])
     found = parts(as_("lea"))
     assert found == {
@@ -102,6 +106,7 @@ def test_it_keeps_no_more_views_than_it_says(cast: Cast, as_: SignIn) -> None:
 def test_it_says_everything_about_one(cast: Cast, as_: SignIn, approved: Request) -> None:
     controls = [{"title": "Traffic is mirrored", "evidence": "#3"}]
     found = approved(
+        owner="max@example.com",
         requirements=["sca-scan", "no-such-thing", "manifest"],
         expires_at=in_days(40),
         compensating_controls=controls,

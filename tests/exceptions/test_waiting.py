@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from evidence.people import change_user
+from evidence.people import change_user, visible_systems
 from exceptions import lifecycle, rules, waiting
 from exceptions.importing import jobs
 from exceptions.models import Import, SecurityException
@@ -16,7 +16,10 @@ def test_it_agrees_with_the_rules(cast: Cast, request_one: Request, approved: Re
     change_user(cast.bob, actor=actor(cast.root), systems=[cast.trading])  # a decider who sees a part
     now, found = timezone.now(), list(SecurityException.objects.all())
     asked = {name: getattr(cast, name) for name in ("alice", "bob", "charlie", "lea", "cora", "ada", "max", "root")}
-    waits = {name: set(waiting.waiting_for(user, now).values_list("pk", flat=True)) for name, user in asked.items()}
+    waits = {
+        name: set(waiting.waiting_for(user, visible_systems(user), now).values_list("pk", flat=True))
+        for name, user in asked.items()
+    }
     allowed = {
         name: {one.pk for one in found if {"approved", "renewed"} & set(rules.moves(one, user, now))}
         for name, user in asked.items()
@@ -25,9 +28,13 @@ def test_it_agrees_with_the_rules(cast: Cast, request_one: Request, approved: Re
     assert not waits["alice"]
     assert waits["bob"] < waits["max"]  # neither what needs an executive, nor what is not his
     for user in asked.values():
-        decisions, claims = waiting.decisions_for(user, now), waiting.claims_for(user, now)
+        decisions, claims = (
+            ask(user, visible_systems(user), now) for ask in (waiting.decisions_for, waiting.claims_for)
+        )
         apart = [set(each.values_list("pk", flat=True)) for each in (decisions, claims)]
-        assert apart[0] | apart[1] == set(waiting.waiting_for(user, now).values_list("pk", flat=True))
+        assert apart[0] | apart[1] == set(
+            waiting.waiting_for(user, visible_systems(user), now).values_list("pk", flat=True)
+        )
         assert not apart[0] & apart[1]
 
 

@@ -60,6 +60,7 @@ document.addEventListener("click", (event) => {
   const form = dialog.querySelector("form");
   form.action = link.href;
   form.elements.once.value = link.dataset.once;
+  form.elements.terms.value = link.dataset.terms;
   form.elements.reason.value = "";
   form.querySelector("button:not([type])").disabled = false;
   dialog.querySelector("#decide-title").textContent = link.dataset.decide;
