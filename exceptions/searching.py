@@ -35,7 +35,7 @@ def matching(found: ExceptionQuerySet, text: str) -> ExceptionQuerySet:
         elif elsewhere or not words:
             found = found.filter(elsewhere) if elsewhere else found.none()
         plain += [] if elsewhere else words
-    return found.filter(words=beginning_with(plain)) if plain else found
+    return found.filter(Q(words=beginning_with(plain))) if plain else found
 
 
 def _elsewhere(word: str, systems: Sequence[tuple[str, str]]) -> Q | None:

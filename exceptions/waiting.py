@@ -11,6 +11,7 @@ from django.db.models import (
     DateTimeField,
     DurationField,
     Exists,
+    Expression,
     ExpressionWrapper,
     F,
     IntegerField,
@@ -62,11 +63,11 @@ def _within_reach(person: User, visible: Visible) -> ExceptionQuerySet:
 def _asked(person: User, now: datetime, *decisions: str) -> Q:
     """Requests without this person's approval, which is not too late, and needs no executive that the person is not."""
     given = ExceptionApproval.objects.filter(exception=OuterRef("pk"), renewal=None, standing=True)
-    wanted = Q(decision__in=decisions, expires_at__gt=now) & ~Exists(given.filter(person=person.uid))
+    wanted = Q(~Exists(given.filter(person=person.uid)), decision__in=decisions, expires_at__gt=now)
     if "executive" in person.roles:
         return wanted
     completes = Q(approvals_needed__lte=_counted(given, "exception") + 1)
-    by_executive = Exists(given.filter(role="executive"))
+    by_executive = Q(Exists(given.filter(role="executive")))
     return wanted & (Q(imported_by="") | ~_over_long() | ~completes | by_executive)
 
 
@@ -75,12 +76,12 @@ def _again(person: User, now: datetime) -> Q:
     given = ExceptionApproval.objects.filter(renewal=OuterRef("pk"))
     pending = Renewal.objects.filter(exception=OuterRef("pk"), state=Renewal.PENDING, expires_at__gt=now).order_by()
     pending = pending.exclude(requested_by=person.uid).exclude(Exists(given.filter(person=person.uid)))
-    wanted = Q(renewal_pending=True, decision=APPROVED) & Exists(pending)
+    wanted = Q(Exists(pending), renewal_pending=True, decision=APPROVED)
     if "executive" in person.roles:
         return wanted
     completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
     enough = pending.exclude(completes & ~Exists(given.filter(role="executive")))
-    return wanted & (Q(renewals_made__lt=policy.load().renewals_without_executive) | Exists(enough))
+    return wanted & (Q(renewals_made__lt=policy.load().renewals_without_executive) | Q(Exists(enough)))
 
 
 def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:
@@ -88,7 +89,7 @@ def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:
     return Coalesce(Subquery(each, output_field=IntegerField()), 0)
 
 
-def _term() -> ExpressionWrapper:
+def _term() -> Expression:
     """In UTC calendar days, as `rules.check_term` counts them."""
     last = ExpressionWrapper(F("expires_at") - timedelta(microseconds=1), output_field=DateTimeField())
     return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate("term_from", tzinfo=UTC), DurationField())

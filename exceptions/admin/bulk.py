@@ -68,8 +68,8 @@ _DECISIONS = frozenset({"approve", "reject", "approve_renewal", "refuse_renewal"
 _ALONE = frozenset({"supersede"})
 
 
-def actions_for(user: User) -> list[Action]:
-    """What the list offers for selected rows."""
+def actions_for(user: User) -> list[tuple[Action, str]]:
+    """What the list offers for selected rows, each with its title."""
     decides = user.has_role(*rules.DECIDERS)
     found = [_action(verb) for verb in VERBS if verb.name not in _ALONE and (decides or verb.name not in _DECISIONS)]
     if decides:
@@ -77,24 +77,19 @@ def actions_for(user: User) -> list[Action]:
     return found
 
 
-def _action(verb: Verb) -> Action:
+def _action(verb: Verb) -> tuple[Action, str]:
     def act(_: Any, request: HttpRequest, chosen: QuerySet[SecurityException]) -> HttpResponse | None:
         return decide_each(request, chosen, verb)
 
-    return _named(act, verb.name, verb.title)
+    act.__name__ = f"{verb.name}_selected"
+    return act, verb.title
 
 
-def _ratify_action() -> Action:
-    def act(_: Any, request: HttpRequest, chosen: QuerySet[SecurityException]) -> HttpResponse | None:
+def _ratify_action() -> tuple[Action, str]:
+    def ratify_selected(_: Any, request: HttpRequest, chosen: QuerySet[SecurityException]) -> HttpResponse | None:
         return ratify(request, chosen)
 
-    return _named(act, "ratify", "Ratify: approved elsewhere")
-
-
-def _named(act: Any, name: str, title: str) -> Action:
-    act.__name__, act.short_description = f"{name}_selected", title
-    action: Action = act
-    return action
+    return ratify_selected, "Ratify: approved elsewhere"
 
 
 # -- one after the other -----------------------------------------------------------------------------------------------

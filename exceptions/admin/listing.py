@@ -48,7 +48,7 @@ class Listing(ChangeList):
     paginator: KeyPaginator
 
     def get_results(self, request: HttpRequest) -> None:
-        paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+        paginator = KeyPaginator(self.queryset, self.list_per_page)
         try:
             keys = paginator.keys(self.page_num)
         except InvalidPage:

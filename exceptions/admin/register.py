@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -22,7 +21,7 @@ from exceptions.admin import bulk, detail, saved, shown
 from exceptions.admin.approving import terms_seen
 from exceptions.admin.filters import FILTERS, seen
 from exceptions.admin.forms import RequestForm
-from exceptions.admin.listing import KeyPaginator, Listing
+from exceptions.admin.listing import Listing
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, state_word, timeline, url
 from exceptions.admin.verbs import VERBS, Verb
 from exceptions.models import SecurityException
@@ -43,7 +42,6 @@ class SecurityExceptionAdmin(RoleAdmin):
     list_filter_submit = True
     list_per_page = 50
     show_full_result_count = False
-    paginator = KeyPaginator
     list_before_template = "exceptions/list_head.html"
     list_after_template = "exceptions/decide.html"
     search_fields = ("id",)  # that there is a search; what it looks at is `searching.matching`
@@ -70,11 +68,6 @@ class SecurityExceptionAdmin(RoleAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Listing]:
         return Listing
 
-    def get_paginator(
-        self, request: HttpRequest, queryset: Any, per_page: int, orphans: int = 0, allow_empty_first_page: bool = True
-    ) -> Paginator:  # type: ignore[type-arg]  # generic for the type checker only
-        return KeyPaginator(queryset, per_page, orphans, allow_empty_first_page)
-
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         return matching(queryset, search_term), False
 
@@ -85,7 +78,7 @@ class SecurityExceptionAdmin(RoleAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found = bulk.actions_for(person(request)) if self.has_view_permission(request) else []
-        return {act.__name__: (act, act.__name__, act.short_description) for act in found}
+        return {act.__name__: (act, act.__name__, title) for act, title in found}
 
     @display("Exception", header=True, ordering="requested_index")
     def exception(self, found: SecurityException) -> list[str]:

@@ -1,5 +1,7 @@
 """Views of the register that people keep for themselves: conveniences of one person, and no evidence."""
 
+from typing import ClassVar
+
 from django.db import models
 
 
@@ -13,6 +15,8 @@ class SavedView(models.Model):
     name = models.CharField(max_length=60)
     query = models.CharField(max_length=500, help_text="As it stands in the list's address, without the ?")
     saved_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar["models.Manager[SavedView]"] = models.Manager()
 
     class Meta:
         ordering = ["name"]
