@@ -63,7 +63,8 @@ def _data(figures: Monthly) -> dict[str, Any]:
         "footer": f"Made {figures.made_at:%Y-%m-%d %H:%M} UTC from {figures.ledger_size} records of the ledger",
         "cards": [*map(_card, figures.headline), *_completion(figures)],
         "overdue": figures.overdue_items,
-        "movement": f"{exceptions.opened.value} requested and {exceptions.closed.value} closed in the period; "
+        "movement": f"At the end: {exceptions.states} "
+        f"{exceptions.opened.value} requested and {exceptions.closed.value} closed in the period; "
         f"{exceptions.opened.before} and {exceptions.closed.before} in the one before.",
         "severity": _counts(exceptions.by_severity),
         "expiry": _counts(exceptions.by_expiry),
