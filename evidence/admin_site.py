@@ -35,24 +35,18 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
         ]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Today's work. Administrators see the set-up as long as a step of it is open; who has no work here starts
-        elsewhere."""
-        from evidence.admin import setup, start
+        """Today's work; who has none here starts elsewhere."""
+        from evidence.admin import start
 
-        administers = has_role(request, ())
-        if administers and setup.is_open():
-            return self.setup(request, extra_context)
-        found = start.first(request)
-        if found is not None:
-            return found
-        return self.setup(request, extra_context) if administers else HttpResponseRedirect(reverse("home"))
+        return start.first(request) or HttpResponseRedirect(reverse("home"))
 
-    def setup(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def setup(self, request: HttpRequest) -> HttpResponse:
+        """What a new installation still needs, for administrators."""
         from evidence.admin import setup
 
         if not has_role(request, ()):
             raise PermissionDenied
-        response: HttpResponse = super().index(request, setup.context() | (extra_context or {}))
+        response: HttpResponse = super().index(request, setup.context())
         return response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:

@@ -9,7 +9,7 @@ START = [
     ("captain", "/admin/evidence/release/"),
     ("auditor", "/admin/compliance/pack/"),
     ("executive", "/reports/"),
-    ("admin", "/admin/"),
+    ("admin", "/admin/setup/"),
     ("approver", "/admin/evidence/release/"),
     ("engineer", "/admin/evidence/release/"),
 ]

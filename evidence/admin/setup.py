@@ -23,11 +23,6 @@ def context() -> dict[str, Any]:
     return {"steps": steps, "following": following, "done": sum(step.done for step in steps)}
 
 
-def is_open() -> bool:
-    """Whether a step is still to be done."""
-    return not all(step.done for step in _steps())
-
-
 def _steps() -> list[Step]:
     pipelines = Pipeline.objects.values("uid")
     return [

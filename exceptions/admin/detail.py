@@ -15,6 +15,7 @@ from evidence import gate
 from evidence.admin.forms import person
 from evidence.checklist import record_named
 from evidence.gate import policy as gate_policy
+from evidence.ledger import reader
 from evidence.models import Release, System
 from evidence.people import display_names
 from exceptions import policy
@@ -22,7 +23,7 @@ from exceptions.admin.filters import reach
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, timeline, url
 from exceptions.admin.verbs import shown_to
 from exceptions.frozen import terms_digest
-from exceptions.models import Risk, SecurityException
+from exceptions.models import Risk, SecurityException, Transition
 from exceptions.models.terms import CHASED
 from exceptions.upcoming import next_step
 
@@ -50,6 +51,7 @@ def context(request: HttpRequest, found: SecurityException) -> dict[str, Any]:
         "systems": sorted(names.get(pk, pk) for pk in found.systems),
         "approvals": _approvals(found),
         "renewals": found.renewals.order_by("-index"),
+        "shown_by": _shown_by(found, records),
         "controls": [_control(control) for control in found.compensating_controls],
         "risk": Risk.objects.in_systems(reach(request)).filter(pk=found.risk_id).first(),
         "waivers": _waivers(request, found, names, now),
@@ -78,6 +80,15 @@ def _approvals(found: SecurityException) -> dict[str, Any]:
     own = [(one, names[one.person]) for one in given if one.renewal_id is None]
     again = [(one, names[one.person]) for one in given if one.renewal is not None and one.renewal.state == "pending"]
     return {"own": own, "again": again, "pending": found.pending_renewal}
+
+
+def _shown_by(found: SecurityException, records: Iterable[Transition]) -> list[int]:
+    """Records that its remediation names as evidence."""
+    if found.decision != "remediated":
+        return []
+    last = next((record.index for record in records if record.kind == "exception.remediated"), None)
+    named: list[int] = reader.get(last).recorded.body.get("evidence", []) if last is not None else []
+    return named
 
 
 def _control(control: dict[str, str]) -> dict[str, Any]:

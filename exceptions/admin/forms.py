@@ -7,7 +7,7 @@ from uuid import uuid4
 from django import forms
 from django.http import HttpRequest
 from unfold.widgets import (
-    CHECKBOX_CLASSES,
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
@@ -16,6 +16,7 @@ from unfold.widgets import (
 
 from config.errors import InvalidError
 from evidence.admin.forms import LedgerForm
+from evidence.gate import policy as gate_policy
 from evidence.ledger import Idempotency
 from evidence.models import System, User
 from evidence.people import visible_systems
@@ -24,7 +25,6 @@ from exceptions.lifecycle import Application
 from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import SEVERITIES
 
-BOX = {"class": " ".join(CHECKBOX_CLASSES)}
 DATES = "A date, which ends at 23:59:59 UTC, or a time with its offset such as 2026-03-31T18:00:00Z."
 
 
@@ -63,17 +63,18 @@ class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic 
 
 class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic for the type checker only
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(System.objects.all(), widget=forms.CheckboxSelectMultiple(BOX), **kwargs)
+        super().__init__(System.objects.all(), widget=UnfoldAdminCheckboxSelectMultipleWidget, **kwargs)
 
     def narrow(self, person: User) -> None:
         """Only what the person may see."""
         visible = visible_systems(person)
-        if visible is not None:
-            self.queryset = System.objects.filter(pk__in=visible)
+        self.queryset = System.objects.all() if visible is None else System.objects.filter(pk__in=visible)
 
 
 class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
-    """An unsent form is the draft: private, and no record."""
+    """An unsent form is the draft: private, and no record. Made for one person: a subclass says for whom."""
+
+    asked_by: User
 
     severity = forms.ChoiceField(
         choices=[("", "Choose"), *SEVERITIES],
@@ -117,6 +118,15 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         model = SecurityException
         fields = ("title", "justification", "severity")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(covered := self.fields.get("covered"), SystemsField):
+            covered.narrow(self.asked_by)
+        if "waived" in self.fields and (names := ", ".join(_waivable())):
+            self.fields[
+                "waived"
+            ].help_text = f"One a line, none if it waives nothing at a gate. The policy has {names}."
+
     def idempotency(self, path: str) -> Idempotency | None:
         """The form's own key; None where a client did not send it."""
         if not self.cleaned_data["once"]:
@@ -144,6 +154,14 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             effective_from=data["starts"],
             expires_at=data["until"],
         )
+
+
+def _waivable() -> list[str]:
+    """What may be waived at a gate; nothing is offered while the policy cannot be read."""
+    try:
+        return [one.name for one in gate_policy.load().requirements("") if one.waivable]
+    except InvalidError:
+        return []
 
 
 class DecisionForm(LedgerForm):

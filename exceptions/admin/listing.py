@@ -82,5 +82,7 @@ class Listing(ChangeList):
         names = systems_named(request)
         mine = approvable(request, self.result_list)
         for row in self.result_list:
-            row.system_names = sorted(names[pk] for pk in row.systems if pk in names)
+            known = sorted(names[pk] for pk in row.systems if pk in names)
+            others = len(row.systems) - len(known)
+            row.system_names = [*known, f"{others} of other teams"] if others else known
             row.approving = mine.get(row.pk)

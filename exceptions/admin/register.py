@@ -27,7 +27,7 @@ from exceptions.admin.verbs import VERBS, Verb
 from exceptions.models import SecurityException
 from exceptions.searching import matching
 
-__all__ = ["SecurityExceptionAdmin", "state_word", "timeline", "url"]
+__all__ = ["TONES", "SecurityExceptionAdmin", "state_word", "timeline", "url"]
 
 
 @admin.register(SecurityException)
@@ -72,7 +72,9 @@ class SecurityExceptionAdmin(RoleAdmin):
         return matching(queryset, search_term), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        more = {"views": saved.views(request), "keeps": saved.normal(request)} if request.method == "GET" else {}
+        more: dict[str, Any] = {"crumbs": [(reverse("admin:index"), "Today")], "title": "Exceptions"}
+        if request.method == "GET":
+            more |= {"views": saved.views(request), "keeps": saved.normal(request)}
         response: HttpResponse = super().changelist_view(request, {**more, **(extra_context or {})})
         return response
 
@@ -116,8 +118,15 @@ class SecurityExceptionAdmin(RoleAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
-        form.base_fields["covered"].narrow(person(request))
-        return form
+        return type(form.__name__, (form,), {"asked_by": person(request)})
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        crumbs = [(reverse("admin:exceptions_securityexception_changelist"), "Exceptions")]
+        context = {"crumbs": crumbs, "title": "Request an exception", **(extra_context or {})}
+        response: HttpResponse = super().add_view(request, form_url, context)
+        return response
 
     def save_model(self, request: HttpRequest, obj: SecurityException, form: Any, change: bool) -> None:
         placed = lifecycle.request_exception(

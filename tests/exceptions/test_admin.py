@@ -74,6 +74,15 @@ def test_it_requests_an_exception_through_the_form(cast: Cast, sign_in: Callable
     assert found.expires_at == datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
 
 
+def test_it_offers_each_their_own_systems(cast: Cast, sign_in: Callable[[User], Client]) -> None:
+    def offered(user: User) -> list[str]:
+        page = sign_in(user).get(BASE + "add/").content.decode()
+        return re.findall(r'name="covered" value="([^"]+)"', page)
+
+    assert offered(cast.charlie) == [cast.billing.pk]
+    assert sorted(offered(cast.alice)) == sorted([cast.billing.pk, cast.trading.pk])  # whoever was there before
+
+
 def test_it_takes_an_impatient_second_click_for_the_same_request(cast: Cast, sign_in: Callable[[User], Client]) -> None:
     alice = sign_in(cast.alice)
     once = form_of(alice, BASE + "add/")

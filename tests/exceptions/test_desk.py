@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.test import Client
 
 from evidence.ledger import reader
 from exceptions import lifecycle
+from exceptions.admin.verbs import VERBS
 from exceptions.frozen import terms_digest
 from exceptions.models import SavedView
 from tests.cast import PASSWORD, Cast
@@ -133,6 +135,76 @@ def test_it_says_everything_about_one(cast: Cast, as_: SignIn, approved: Request
         assert receipt.json()["index"] == index
     assert "other than requester and owner" in as_("alice").get(f"{LIST}{found.pk}/change/").content.decode()
     assert as_("charlie").get(f"{LIST}{found.pk}/change/").status_code == 404
+
+
+def test_it_shows_how_one_ended(cast: Cast, as_: SignIn, approved: Request) -> None:
+    lea, severe, other = as_("lea"), approved(severity="high"), approved()
+    refused = lea.post(f"{LIST}{severe.pk}/remediate/", {"reason": "Upgraded", "evidence": ""}).content.decode()
+    assert "name the records that show it was put right" in refused
+    assert (
+        "as #12, #15" in lea.post(f"{LIST}{severe.pk}/remediate/", {"reason": "Up", "evidence": "x"}).content.decode()
+    )
+    page = lea.post(f"{LIST}{severe.pk}/remediate/", {"reason": "Upgraded", "evidence": "#3, 4"}, follow=True)
+    assert '/admin/evidence/record/4/change/">record #4</a>' in page.content.decode()
+    instead = approved()
+    page = lea.post(f"{LIST}{other.pk}/supersede/", {"reason": "Wider", "by": instead.pk}, follow=True)
+    assert f'{instead.pk}/change/">{instead.pk}</a>' in page.content.decode()
+
+
+def test_it_approves_what_was_seen_and_nothing_else(cast: Cast, as_: SignIn, request_one: Request) -> None:
+    bob, found, other = as_("bob"), request_one(), request_one()
+
+    def seen(path: str) -> str:
+        match = re.search(
+            r'data-terms="(sha256:\w+)"|name="terms" value="(sha256:\w+)"', bob.get(path).content.decode()
+        )
+        assert match is not None
+        return match[1] or match[2]
+
+    looked = seen(f"{LIST}?q={found.pk}")
+    assert seen(f"{LIST}{found.pk}/approve/") == looked
+    ask = {"action": "approve_selected", "_selected_action": [found.pk, other.pk]}
+    page = bob.post(LIST, ask).content.decode()
+    shown = unescape(re.findall(r'name="seen" value="([^"]+)"', page)[0])
+    change = {"title": "Old TLS, and no TLS at all"}
+    lifecycle.amend(actor=actor(cast.lea), exception=found.pk, reason="Wider", changes=change)
+    refused = bob.post(f"{LIST}{found.pk}/approve/", {"reason": "Seen", "terms": looked}).content.decode()
+    assert "changed since you looked at it" in refused
+    results = bob.post(LIST, ask | {"confirmed": "True", "reason": "Seen", "seen": shown}).content.decode()
+    assert "Approve: 1 of 2 done" in results
+    assert "changed since you looked at it" in results
+    found.refresh_from_db()
+    assert found.decision == "requested"
+    assert seen(f"{LIST}{found.pk}/approve/") != looked
+
+
+def test_it_keeps_every_page_within_reach(cast: Cast, as_: SignIn, request_one: Request, approved: Request) -> None:
+    """An engineer of another team finds nothing of it, on no page, and does nothing to it."""
+    waits, holds = request_one(owner="max@example.com"), approved(owner="max@example.com")
+    own = request_one(by=cast.charlie, owner="max@example.com", systems=["billing"])
+    charlie, size = as_("charlie"), reader.size()
+    for found in (waits, holds):
+        pages = ["change", *(verb.name for verb in VERBS)]
+        assert {charlie.get(f"{LIST}{found.pk}/{page}/").status_code for page in pages} == {404}
+        assert charlie.post(f"{LIST}{found.pk}/withdraw/", {"reason": "Mine now"}).status_code == 404
+        for name in ("renew", "remediate", "withdraw"):
+            sent = {"action": f"{name}_selected", "_selected_action": [found.pk], "confirmed": "True", "reason": "No"}
+            page = charlie.post(LIST, sent | {"expires_at": str(in_days(30).date())}).content.decode()
+            assert found.title not in page
+    assert reader.size() == size
+    for query in ("", "?q=tls", f"?q={waits.pk}", "?system=netlify-trading", "?mine=yes", "?waiting=me", "?p=2"):
+        page = charlie.get(LIST + query).content.decode()
+        assert not {waits.pk, holds.pk} & set(re.findall(r"/(EXC-\d{4})/change/", page)), query
+    assert parts(charlie)["mine"] == [own.pk]
+    assert charlie.get(f"{LIST}{own.pk}/withdraw/").status_code == 200
+    page = charlie.get(f"{LIST}{own.pk}/change/").content.decode()
+    assert "netlify-trading" not in page
+    assert "/approve/" not in page
+    for name in ("ada", "cora"):  # who sees no exceptions, and who only looks
+        code = {"ada": 403, "cora": 200}[name]
+        assert as_(name).get(f"{LIST}{own.pk}/change/").status_code == code
+        assert as_(name).get(LIST).status_code == code
+        assert as_(name).get(LIST + "add/").status_code == 403
 
 
 def test_it_leads_back_to_the_list_and_nowhere_else(cast: Cast, as_: SignIn, request_one: Request) -> None:

@@ -78,6 +78,9 @@ def test_every_page_is_for_everybody(browse: Browse, picture: Picture, register:
     def look(name: str) -> None:
         picture(page, name)
         wrong[name] = violations(page)
+        page.set_viewport_size({"width": 390, "height": 844})
+        wrong[f"{name} on a phone"] = violations(page)
+        page.set_viewport_size({"width": 1280, "height": 800})
 
     page.goto("/")
     page.wait_for_url("**/admin/")
@@ -92,6 +95,14 @@ def test_every_page_is_for_everybody(browse: Browse, picture: Picture, register:
     wrong["filters"] = violations(page)
     page.goto(f"{REGISTER}?state=rejected")
     look("register-empty")
+    page.get_by_text("Save this view").press("Enter")
+    page.get_by_label("Name").fill("What was refused")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="What was refused", exact=True)).to_have_attribute("aria-current", "page")
+    wrong["view"] = violations(page)
+    page.get_by_role("link", name="Remove the view What was refused").press("Enter")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("link", name="What was refused", exact=True)).to_have_count(0)
     page.goto(f"{REGISTER}EXC-0001/change/")
     look("exception")
     page.goto(f"{REGISTER}EXC-0001/renew/")
@@ -116,5 +127,9 @@ def test_every_page_is_for_everybody(browse: Browse, picture: Picture, register:
     look("risks")
     page.goto("/admin/exceptions/risk/RISK-0001/change/")
     look("risk")
+    page.emulate_media(color_scheme="dark")
+    for path in ("/admin/", REGISTER, f"{REGISTER}EXC-0001/change/"):
+        page.goto(path)
+        wrong[f"{path} in the dark"] = violations(page)
     assert {name: found for name, found in wrong.items() if found} == {}
     assert SecurityException.objects.filter(decision="requested").count() == 2
