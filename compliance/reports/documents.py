@@ -112,13 +112,14 @@ def _day(moment: datetime | None) -> str:
 
 def _release(line: ReleaseLine) -> list[str]:
     deployed = f"{line.deployed}, {line.deployed_at:%d %b %H:%M}" if line.deployed_at else line.deployed
-    approvals = ", ".join(line.approvals) or "none"
-    stale = f" ({line.stale} stale)" if line.stale else ""
+    approvals = ", ".join(line.approved) or "none"
+    rejected = f", rejected by {', '.join(line.rejected)}" if line.rejected else ""
+    stale = f" ({len(line.stale)} stale)" if line.stale else ""
     state = f"{line.state}, rolled back" if line.rolled_back else line.state
     return [
         f"{line.tag} ({line.system})",
         f"{line.type}, {state}",
-        approvals + stale,
+        approvals + rejected + stale,
         deployed,
         line.validation,
         line.metrics,
