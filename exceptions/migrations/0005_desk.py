@@ -8,7 +8,7 @@ import exceptions.models.words
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("exceptions", "0002_imports"),
+        ("exceptions", "0003_digests_and_chat"),
     ]
 
     operations = [
