@@ -1,5 +1,6 @@
 """The next reminder, held against the schedule asked hour by hour. No database."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,6 +31,6 @@ def test_it_names_the_moment_at_which_another_step_comes(expires_at: datetime, t
 
 
 def test_it_ends_where_the_schedule_does() -> None:
-    ends = policy.Schedule(before_days=(7,), before_to=("owner",), overdue=(), repeat_days=0, retry_minutes=(1,))
+    ends = replace(SCHEDULE, before_days=(7,), overdue=(), repeat_days=0)
     asked = {"term_from": END - timedelta(days=30), "expires_at": END}
     assert next_step(ends, now=END - timedelta(days=1), **asked) is None
