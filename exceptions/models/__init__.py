@@ -6,6 +6,7 @@ from exceptions.models.notices import Announcement, Notice
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
 from exceptions.models.risks import Risk, RiskChange
+from exceptions.models.views import SavedView
 
 __all__ = [
     "Announcement",
@@ -18,6 +19,7 @@ __all__ = [
     "Renewal",
     "Risk",
     "RiskChange",
+    "SavedView",
     "SecurityException",
     "Transition",
 ]
