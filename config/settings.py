@@ -288,6 +288,7 @@ OUTBOX_INTERVAL = env.float("OUTBOX_INTERVAL", 60)
 ANCHOR_INTERVAL = env.float("ANCHOR_INTERVAL", 60)
 CELERY_BEAT_SCHEDULE = {
     "remind": {"task": "exceptions.tasks.remind", "schedule": REMINDER_INTERVAL},
+    "remind-of-reviews": {"task": "exceptions.tasks.remind_of_reviews", "schedule": REMINDER_INTERVAL},
     "import-registers": {"task": "exceptions.tasks.import_waiting", "schedule": OUTBOX_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},

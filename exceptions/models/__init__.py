@@ -3,7 +3,7 @@
 from exceptions.models.imports import Import, ImportMapping
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
-from exceptions.models.risks import Risk, RiskChange
+from exceptions.models.risks import ReviewReminder, Risk, RiskChange, RiskImport
 
 __all__ = [
     "ExceptionApproval",
@@ -11,8 +11,10 @@ __all__ = [
     "ImportMapping",
     "Reminder",
     "Renewal",
+    "ReviewReminder",
     "Risk",
     "RiskChange",
+    "RiskImport",
     "SecurityException",
     "Transition",
 ]
