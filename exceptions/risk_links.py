@@ -32,7 +32,7 @@ def controls() -> dict[str, str]:
     return {name: title for source in _CONTROLS for name, title in source().items()}
 
 
-# -- what may be said ----------------------------------------------------------------------------------------------------
+# -- what may be said --------------------------------------------------------------------------------------------------
 
 
 def links_of(risk: Risk | None) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def checked(given: Links, person: User, *, risk: Risk | None = None) -> dict[str
     """Links as a record says them: each new one is there and within the person's reach.
 
     What the risk points to already and the person cannot see stays: nobody removes what they are not shown.
-    Raises InvalidError ``links_invalid``; MissingError ``exception_unknown``, ``incident_unknown``, ``control_unknown``.
+    Raises ``links_invalid``, ``exception_unknown``, ``incident_unknown``, ``control_unknown``.
     """
     if unknown := sorted(set(given) - set(NAMES)):
         raise InvalidError(f"Links are {', '.join(NAMES)}, not {unknown[0]!r}.", code="links_invalid", where="$.links")
@@ -90,7 +90,7 @@ _KNOWN: dict[str, Callable[[Iterable[str], Sequence[str] | None], set[str]]] = {
 }
 
 
-# -- what is shown -------------------------------------------------------------------------------------------------------
+# -- what is shown -----------------------------------------------------------------------------------------------------
 
 
 def incident_records(names: Iterable[str], visible: Sequence[str] | None) -> dict[str, int]:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -123,7 +124,7 @@ def _levels(given: Any) -> tuple[tuple[int, str], ...]:
     least = [number for number, _ in found]
     if least[-1] != 1:
         raise _wrong("levels.low", "it begins at 1, so that every rating has a level.")
-    if least[0] > STEPS * STEPS or any(above <= below for above, below in zip(least, least[1:], strict=False)):
+    if least[0] > STEPS * STEPS or any(above <= below for above, below in pairwise(least)):
         raise _wrong("levels", f"each begins below the one before: critical at most at {STEPS * STEPS}, down to low.")
     return found
 

@@ -132,7 +132,7 @@ def close_risk(*, actor: Actor, risk: str, reason: str, idempotency: Idempotency
     """Close a risk. Raises ``transition_not_allowed`` when it is closed already."""
 
     def compose(_: datetime) -> Composed:
-        _, found = _open_risk(actor, risk)
+        found = _open_risk(actor, risk)[1]
         return Composed({"risk": found.id, "reason": reason}, found.systems)
 
     return append_composed("risk.closed", compose, actor=actor, idempotency=idempotency, apply=_keep)
@@ -153,7 +153,7 @@ def may_keep(found: Risk, person: User) -> bool:
     return person.uid == found.owner or (person.has_role(*KEEPERS) and _covers(person, found))
 
 
-# -- rules ---------------------------------------------------------------------------------------------------------------
+# -- rules -------------------------------------------------------------------------------------------------------------
 
 
 def _covers(person: User, found: Risk) -> bool:
@@ -238,7 +238,7 @@ def require_free(reference: str, *, besides: Risk | None = None) -> None:
         )
 
 
-# -- reviews -------------------------------------------------------------------------------------------------------------
+# -- reviews -----------------------------------------------------------------------------------------------------------
 
 
 def level_of(said: Mapping[str, Any]) -> str:
@@ -279,7 +279,7 @@ def _next_review(wished: date | None, level: str, day: date) -> date:
     return wished
 
 
-# -- numbers and retention -----------------------------------------------------------------------------------------------
+# -- numbers and retention ---------------------------------------------------------------------------------------------
 
 
 def last_risk() -> int:
@@ -294,7 +294,7 @@ def last_risk() -> int:
     if held is None or "last" not in held["facts"]:
         return max(highest, added.count())
     after = added.filter(index__gt=held["index"]).count() - held["facts"]["added"]
-    return max(highest, held["facts"]["last"] + max(0, after))
+    return max(highest, int(held["facts"]["last"]) + max(0, after))
 
 
 def _keep(index: int, at: datetime, composed: Composed) -> None:

@@ -74,7 +74,7 @@ class Risks(ReadersAndPeople):
         reference = serializers.CharField(max_length=120, default="", allow_blank=True)
         review_by = serializers.DateField(required=False, allow_null=True, help_text="Left out: as the level asks for")
         links = LinksIn(required=False)
-        action_items = ActionItemIn(many=True, required=False, max_length=30)
+        action_items = serializers.ListField(child=ActionItemIn(), required=False, max_length=30)
 
     @extend_schema(operation_id="risks_list", parameters=FILTERS, responses=schemas.RiskOut(many=True))
     def get(self, request: Request) -> Response:

@@ -124,9 +124,13 @@ def _claim(found: RiskImport) -> None:
         with transaction.atomic():
             taken = waiting.update(state=RiskImport.RUNNING, started_at=now)
     except IntegrityError:
-        raise ConflictError("Another import is being recorded: try again when it is done.", code="imports_waiting") from None
+        raise ConflictError(
+            "Another import is being recorded: try again when it is done.", code="imports_waiting"
+        ) from None
     if not taken:
-        raise ConflictError(f"Nothing can be imported of {found.pk} any more: send the file again.", code="import_settled")
+        raise ConflictError(
+            f"Nothing can be imported of {found.pk} any more: send the file again.", code="import_settled"
+        )
     found.state = RiskImport.RUNNING
 
 

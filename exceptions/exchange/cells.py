@@ -1,7 +1,7 @@
 """The cells of one row: which risk they are about and what each says, or what is wrong with it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -206,18 +206,22 @@ class Cells:
             if set(new) - risk_links.incident_records(new, self._known.visible).keys():
                 self._flag("incident_unknown")
             if any(len(part) > 80 for part in new):
-                self._bad(name, "too_long", "The name of an incident has at most 80 characters; one stands on each line.")
+                self._bad(
+                    name, "too_long", "The name of an incident has at most 80 characters; one stands on each line."
+                )
             return parts
         there = self._known.exceptions(new) if name == "exceptions" and new else set(self._known.controls)
         if unknown := [part for part in new if part not in there]:
             what = name.removesuffix("s")
-            reason = f"There is no {what} {unknown[0][:80]!r} that you may see: empty the cell, or leave the column out."
+            reason = (
+                f"There is no {what} {unknown[0][:80]!r} that you may see: empty the cell, or leave the column out."
+            )
             self._bad(name, f"{what}_unknown", reason)
         return parts
 
     def _items(self, name: str) -> list[dict[str, Any]]:
         """``title | owner | state | date``, one a line; state and date may be left out."""
-        found = []
+        found: list[dict[str, Any]] = []
         for line in self._text(name).splitlines():
             if not line.strip():
                 continue
@@ -240,10 +244,7 @@ class Cells:
             return "nobody here has its owner's mail address."
         if state not in risks.STATES_OF_ITEMS:
             return f"its state is none of {', '.join(risks.STATES_OF_ITEMS)}."
-        try:
-            return "" if not due or date.fromisoformat(due) else ""
-        except ValueError:
-            return "its date is not one such as 2026-03-31."
+        return "" if not due or _is_day(due) else "its date is not one such as 2026-03-31."
 
     def _review(self, name: str) -> date | None:
         cell = self._cell(name)
@@ -255,6 +256,13 @@ class Cells:
             self._bad(name, "date_invalid", str(error))
             return None
         return found.at.date()
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 _READ: dict[str, Callable[[Cells, str], Any]] = {

@@ -9,7 +9,7 @@ from exceptions import risk_links, risk_policy
 from exceptions.models import Risk, SecurityException
 
 #: Read and written, in the order of the columns, with their headings.
-HEADINGS: Mapping[str, str] = {
+HEADINGS = {
     "number": "Number",
     "reference": "Reference",
     "title": "Title",
@@ -32,7 +32,7 @@ HEADINGS: Mapping[str, str] = {
     "action_items": "Action items",
 }
 #: Written for the reader's sake; computed again when it is read.
-DERIVED: Mapping[str, str] = {
+DERIVED = {
     "rating": "Rating",
     "level": "Level",
     "residual_rating": "Rating after",

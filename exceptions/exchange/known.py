@@ -22,7 +22,7 @@ class Person(NamedTuple):
 
 
 class Known:
-    """What the register and its people know, as the importer may see it: a dozen queries, whatever the file's length."""
+    """What the register and its people know, as the importer may see it; asked once for a whole file."""
 
     def __init__(self, person: User, now: datetime) -> None:
         self.today, self.person = now.date(), person

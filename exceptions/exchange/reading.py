@@ -1,4 +1,4 @@
-"""A file of risks as rows of cells under the register's own fields: CSV and XLSX by their headings, JSON by its members."""
+"""A file of risks as rows of cells under the register's own fields."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from exceptions.exchange.writing import FORMAT, VERSION
 from exceptions.importing import workbook
 from exceptions.importing.archive import malformed, too_much
 from exceptions.importing.mapping import Wishes, normal
-from exceptions.importing.sheets import Cell, Kind, Row, Sheet, place
+from exceptions.importing.sheets import Cell, Kind, Row, Sheet, Workbook, place
 
 #: Risks of one file.
 MOST = 5_000
@@ -167,7 +167,7 @@ def _is_item(value: Any) -> bool:
 # -- sheets ------------------------------------------------------------------------------------------------------------
 
 
-def _from_sheets(book: workbook.Workbook, wishes: Wishes) -> Register:
+def _from_sheets(book: Workbook, wishes: Wishes) -> Register:
     names = [sheet.name for sheet in book.sheets]
     if missing := [name for name in wishes.sheets if name not in names]:
         raise InvalidError(
@@ -177,7 +177,8 @@ def _from_sheets(book: workbook.Workbook, wishes: Wishes) -> Register:
     tables = {sheet.name: found for sheet in wanted if (found := _heading(sheet, wishes)) is not None}
     if not tables:
         raise _without_heading(wanted)
-    notes = [f"Sheet {s.name} has no heading with a title or a number; it was left out." for s in wanted if s.name not in tables]
+    left_out = [sheet.name for sheet in wanted if sheet.name not in tables]
+    notes = [f"Sheet {name} has no heading with a title or a number; it was left out." for name in left_out]
     lines, columns, unused = list[Line](), dict[str, str](), list[str]()
     for sheet in wanted:
         if sheet.name not in tables:
@@ -238,9 +239,9 @@ def _columns(row: Row, wishes: Wishes) -> dict[str, int]:
         for name in ALL:
             if name in found or name in wishes.columns or rank >= len(known[name]):
                 continue
-            column = by_heading.get(known[name][rank])
-            if column is not None and column not in found.values():
-                found[name] = column
+            place_of = by_heading.get(known[name][rank])
+            if place_of is not None and place_of not in found.values():
+                found[name] = place_of
     return {name: column for name, column in found.items() if name in FIELDS}
 
 
@@ -257,7 +258,7 @@ def _without_heading(sheets: Sequence[Sheet]) -> InvalidError:
     first = sheets[0].rows[0] if sheets else None
     seen = [cell.text[:60] for cell in first.cells.values()] if first else []
     return InvalidError(
-        f"No sheet has a heading with a title or a number and another column of a risk. It has: {', '.join(seen[:40])}.",
+        f"No sheet has a heading with a title or a number and one more column. It has: {', '.join(seen[:40])}.",
         code="columns_missing",
         where="$.mapping.columns",
         headings=seen[:100],
