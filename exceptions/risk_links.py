@@ -102,15 +102,22 @@ def incident_records(names: Iterable[str], visible: Sequence[str] | None) -> dic
     return {facts["incident"]: index for facts, index in opened.order_by("index").values_list("facts", "index")}
 
 
-def shown(risk: Risk, principal: Principal) -> dict[str, list[str]]:
-    """What the risk points to, as far as the principal may see; exceptions that name the risk are among them."""
-    visible = visible_systems(principal)
+def named_by(risk: Risk, visible: Sequence[str] | None) -> dict[str, list[str]]:
+    """What the risk itself points to, as far as it may be seen."""
+    exceptions = _known_exceptions(risk.linked_exceptions, visible)
     incidents = incident_records(risk.incidents, visible)
     return {
-        "exceptions": list(exceptions_of(risk, visible).order_by("requested_index").values_list("pk", flat=True)),
+        "exceptions": [number for number in risk.linked_exceptions if number in exceptions],
         "incidents": [name for name in risk.incidents if name in incidents],
         "controls": list(risk.controls),
     }
+
+
+def shown(risk: Risk, principal: Principal) -> dict[str, list[str]]:
+    """The same with the exceptions that name the risk."""
+    visible = visible_systems(principal)
+    named = exceptions_of(risk, visible).order_by("requested_index").values_list("pk", flat=True)
+    return named_by(risk, visible) | {"exceptions": list(named)}
 
 
 def exceptions_of(risk: Risk, visible: Sequence[str] | None) -> ExceptionQuerySet:

@@ -117,7 +117,7 @@ def review_risk(
         body = {
             "risk": found.id,
             "reason": reason,
-            "rating": found.residual_rating or found.rating,
+            "rating": found.now_rating,
             "level": found.level,
             "review_by": _next_review(review_by, found.level, at.date()).isoformat(),
         }
@@ -293,7 +293,7 @@ def last_risk() -> int:
     added = Record.objects.filter(kind="risk.added")
     if held is None or "last" not in held["facts"]:
         return max(highest, added.count())
-    after = added.filter(index__gt=held["index"]).count() - held["facts"]["added"]
+    after = added.filter(index__gt=held["index"]).count() - int(held["facts"]["added"])
     return max(highest, int(held["facts"]["last"]) + max(0, after))
 
 

@@ -10,7 +10,6 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
 )
 
 from config.errors import InvalidError
@@ -175,40 +174,3 @@ class BulkForm(DecisionForm):
             choices=[(pk, pk) for pk in chosen], widget=forms.MultipleHiddenInput, initial=chosen
         )
         self.fields["_selected_action"] = selection
-
-
-class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
-    answerable = PersonField(label="Owner", help_text="Who answers for the mitigation.")
-    covered = SystemsField(label="Systems", required=False, help_text="None means the whole company.")
-    reason = forms.CharField(
-        max_length=4000, widget=UnfoldAdminTextInputWidget, help_text="Why it changes. It is recorded."
-    )
-    status = forms.ChoiceField(
-        choices=[row for row in Risk.STATUSES if row[0] != "closed"], widget=UnfoldAdminSelectWidget
-    )
-
-    class Meta:
-        model = Risk
-        fields = (
-            "title",
-            "description",
-            "likelihood",
-            "impact",
-            "residual_likelihood",
-            "residual_impact",
-            "mitigation",
-            "contingency",
-        )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        del self.fields["covered" if self.instance.pk else "reason"]
-        for name in ("likelihood", "impact", "residual_likelihood", "residual_impact"):
-            if name in self.fields:  # absent on a page that only shows
-                self.fields[name].required = not name.startswith("residual")
-                self.fields[name].validators.append(_one_to_five)
-
-
-def _one_to_five(value: int | None) -> None:
-    if value is not None and not 1 <= value <= 5:
-        raise forms.ValidationError("From 1 to 5.")

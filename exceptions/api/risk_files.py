@@ -76,7 +76,8 @@ def exported(found: RiskQuerySet, principal: Principal, name: str) -> HttpRespon
 
 def shown(found: RiskImport) -> dict[str, Any]:
     plain = ("id", "state", "filename", "sha256", "created_at")
-    return {name: getattr(found, name) for name in plain} | found.outcome | {"index": found.record_index}
+    told: dict[str, Any] = {name: getattr(found, name) for name in plain} | found.outcome
+    return told | {"index": found.record_index}
 
 
 class RiskImportView(APIView):

@@ -6,8 +6,8 @@ from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Length
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Length
 
 from evidence.outbox import Outgoing
 from exceptions import risk_policy
@@ -21,15 +21,31 @@ class RiskQuerySet(models.QuerySet["Risk"]):
     def open(self) -> Self:
         return self.exclude(status=Risk.CLOSED)
 
-    def rated(self) -> Self:
-        """With `rated_at`: the rating as it stands, after treatment where that was judged."""
-        after = F("residual_likelihood") * F("residual_impact")
-        return self.alias(rated_at=Coalesce(after, F("likelihood") * F("impact")))
+    def standing(self) -> Self:
+        """With `now_likelihood`, `now_impact` and `now_rating`: after treatment where both are judged, else before."""
+        judged = Q(residual_likelihood__isnull=False, residual_impact__isnull=False)
+        likelihood = Case(When(judged, then=F("residual_likelihood")), default=F("likelihood"))
+        impact = Case(When(judged, then=F("residual_impact")), default=F("impact"))
+        found = self.alias(now_likelihood=likelihood, now_impact=impact)
+        return found.alias(now_rating=F("now_likelihood") * F("now_impact"))
 
     def at_level(self, level: str) -> Self:
         """Those whose rating, as it stands, is called so. Raises InvalidError ``filter_invalid``."""
         first, above = risk_policy.load().span(level)
-        return self.rated().filter(rated_at__gte=first, rated_at__lt=above)
+        return self.standing().filter(now_rating__gte=first, now_rating__lt=above)
+
+    def in_cell(self, likelihood: int, impact: int) -> Self:
+        """Open ones that stand at this cell of the heat map."""
+        return self.open().standing().filter(now_likelihood=likelihood, now_impact=impact)
+
+    def by_cell(self) -> dict[tuple[int, int], int]:
+        """How many open ones stand at each likelihood and impact. One query."""
+        placed = self.open().standing().order_by().annotate(row=F("now_likelihood"), column=F("now_impact"))
+        groups = placed.values_list("row", "column").annotate(count=models.Count("pk"))
+        return {(likelihood, impact): count for likelihood, impact, count in groups}
+
+    def worst_first(self) -> Self:
+        return self.standing().order_by("-now_rating", "-added_index")
 
     def review_due(self, day: date) -> Self:
         """Open ones whose review was to be by `day`."""
@@ -109,9 +125,22 @@ class Risk(models.Model):
         return self.residual_likelihood * self.residual_impact
 
     @property
+    def now_likelihood(self) -> int:
+        """As it stands: after treatment where that was judged, else before."""
+        return int(self.residual_likelihood or 0) if self.residual_rating else self.likelihood
+
+    @property
+    def now_impact(self) -> int:
+        return int(self.residual_impact or 0) if self.residual_rating else self.impact
+
+    @property
+    def now_rating(self) -> int:
+        return self.now_likelihood * self.now_impact
+
+    @property
     def level(self) -> str:
-        """The level as it stands: after treatment where that was judged."""
-        return risk_policy.load().level(self.residual_rating or self.rating)
+        """What the rating is called as it stands."""
+        return risk_policy.load().level(self.now_rating)
 
     def review_is_overdue(self, day: date) -> bool:
         return self.is_open and self.review_by is not None and self.review_by < day
