@@ -197,6 +197,9 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "RequirementState": "evidence.gate.findings.STATES",
+        "RiskLevel": "exceptions.risk_policy.LEVELS",
+        "ActionItemState": "exceptions.risks.STATES_OF_ITEMS",
+        "RiskImportState": "exceptions.models.risks.IMPORT_STATES",
         "GateOutcome": "evidence.api.gate.OUTCOMES",
         "DeploymentOutcome": "evidence.api.readiness.OUTCOMES",
     },

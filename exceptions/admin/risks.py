@@ -95,7 +95,11 @@ class RiskAdmin(RoleAdmin):
     empty_text = "A risk says what may go wrong, how likely and how bad, what is done against it, and who answers."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Risk]:
-        return Risk.objects.in_systems(visible_systems(person(request))).prefetch_related("exceptions").worst_first()
+        return Risk.objects.in_systems(visible_systems(person(request))).prefetch_related("exceptions").standing()
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """The worst first."""
+        return "-now_rating", "-added_index"
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         before, after = ("likelihood", "impact"), ("residual_likelihood", "residual_impact")

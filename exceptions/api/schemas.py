@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
-from exceptions.models import RiskImport
+from exceptions.models.risks import IMPORT_STATES
 from exceptions.risk_policy import LEVELS
 from exceptions.risks import STATES_OF_ITEMS
 
@@ -165,27 +165,27 @@ class RiskDetailOut(RiskOut):
     moves = serializers.ListField(child=serializers.CharField(), help_text="What the caller may do now")
 
 
-class StepOut(serializers.Serializer[Any]):
+class RiskStepOut(serializers.Serializer[Any]):
     value = serializers.IntegerField()
     word = serializers.CharField()
     means = serializers.CharField()
 
 
-class LevelOut(serializers.Serializer[Any]):
+class RiskLevelOut(serializers.Serializer[Any]):
     level = serializers.ChoiceField(LEVELS)
     from_rating = serializers.IntegerField()
     review_within_days = serializers.IntegerField()
 
 
 class RiskScaleOut(serializers.Serializer[Any]):
-    likelihood = StepOut(many=True)
-    impact = StepOut(many=True)
-    levels = LevelOut(many=True)
+    likelihood = RiskStepOut(many=True)
+    impact = RiskStepOut(many=True)
+    levels = RiskLevelOut(many=True)
 
 
 class RiskImportOut(serializers.Serializer[Any]):
     id = serializers.CharField()
-    state = serializers.ChoiceField([name for name, _ in RiskImport.STATES])
+    state = serializers.ChoiceField(IMPORT_STATES)
     filename = serializers.CharField()
     sha256 = serializers.CharField()
     created_at = serializers.DateTimeField()

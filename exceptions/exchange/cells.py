@@ -191,11 +191,12 @@ class Cells:
     def _systems(self, name: str) -> list[tuple[str, str]]:
         meant = self._wishes.values.get(name, {})
         named = [meant.get(normal(part), part) for part in self._parts(name)]
-        found = {part: self._known.systems.get(normal(part)) for part in named}
+        names = self._known.names.systems
+        own = {normal(names[pk]): (pk, names[pk]) for pk in self._found.systems if pk in names} if self._found else {}
+        known = self._known.systems | own
+        found = {part: known.get(normal(part)) for part in named}
         if unknown := [part for part, system in found.items() if system is None]:
             self._bad(name, "system_unknown", f"There is no system {unknown[0][:60]!r} that you may see.")
-        if not named and self._known.visible is not None:
-            self._bad(name, "system_not_yours", "A risk of the whole company needs somebody who sees all of it.")
         return sorted({system for system in found.values() if system is not None}, key=lambda system: system[1])
 
     def _links(self, name: str) -> list[str]:

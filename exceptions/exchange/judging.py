@@ -41,26 +41,35 @@ class _Judged(Cells):
             self.fate.problems = [Problem(line.where, "", _HIDDEN, "secret_found", reason)]
             return
         risk, said = self.risk(), self.values()
-        if not self.fate.problems:
-            if risk is None:
-                self._add(said)
-            else:
-                self._change(risk, said)
+        if risk is None:
+            self._require(said)
+        if not self.fate.problems and risk is None:
+            self._add(said)
+        elif not self.fate.problems and risk is not None:
+            self._change(risk, said)
         if self.fate.problems:
             self.fate.fate, self.fate.changes, self.fate.body = BAD, {}, {}
 
-    def _add(self, said: dict[str, Any]) -> None:
+    def _require(self, said: Mapping[str, Any]) -> None:
+        """What a new risk cannot be without."""
         for name in ("title", "likelihood", "impact", "owner"):
             if name not in said:
                 self._bad(name, f"{name}_missing", f"A new risk needs its {name}: name the column, or give a default.")
-        if self.fate.problems:
-            return
-        owner: Person = said["owner"]
-        if not owner.active:
+        owner: Person | None = said.get("owner")
+        if owner is not None and not owner.active:
             self._bad("owner", "owner_left", f"{owner.name} has left: a new risk needs somebody who answers for it.")
-        systems = said.get("systems", [])
-        if not systems and self._known.visible is not None:
+        self._require_reach(said.get("systems"))
+
+    def _require_reach(self, systems: Sequence[tuple[str, str]] | None) -> None:
+        if (
+            not systems
+            and self._known.visible is not None
+            and not any(p.field == "systems" for p in self.fate.problems)
+        ):
             self._bad("systems", "system_not_yours", "A risk of the whole company needs somebody who sees all of it.")
+
+    def _add(self, said: dict[str, Any]) -> None:
+        owner, systems = said["owner"], said.get("systems", [])
         status = said.get("status") or "open"
         self.fate.fate, self.fate.closes = ADDED, status == Risk.CLOSED
         review = said.get("review_by") or risks.latest_review(risks.level_of(said), self._known.today)
@@ -113,6 +122,7 @@ class _Judged(Cells):
                 self._bad("owner", "owner_left", f"{value.name} has left.")
             changes |= {"owner": value.uid, "owner_name": value.name}
         elif name == "systems":
+            self._require_reach(value)
             changes["systems"], self.fate.scope = [own for _, own in value], [pk for pk, _ in value]
         elif name in risk_links.NAMES:
             before = risk_links.links_of(risk)[name]

@@ -44,9 +44,6 @@ class RiskQuerySet(models.QuerySet["Risk"]):
         groups = placed.values_list("row", "column").annotate(count=models.Count("pk"))
         return {(likelihood, impact): count for likelihood, impact, count in groups}
 
-    def worst_first(self) -> Self:
-        return self.standing().order_by("-now_rating", "-added_index")
-
     def review_due(self, day: date) -> Self:
         """Open ones whose review was to be by `day`."""
         return self.open().filter(review_by__lte=day)
@@ -184,17 +181,20 @@ class ReviewReminder(Outgoing):
         return f"{self.risk_id} {self.review_by} to {self.recipient}"
 
 
+#: How far a file is.
+IMPORT_STATES = [
+    ("checked", "Dry run: nothing was recorded"),
+    ("refused", "Refused: nothing was recorded"),
+    ("running", "Being recorded"),
+    ("done", "Imported"),
+    ("failed", "Failed: nothing is shown of it"),
+]
+
+
 class RiskImport(models.Model):
     """One file on its way into the register: looked at, then recorded. `content` goes when nothing more comes of it."""
 
     CHECKED, REFUSED, RUNNING, DONE, FAILED = "checked", "refused", "running", "done", "failed"
-    STATES = [
-        (CHECKED, "Dry run: nothing was recorded"),
-        (REFUSED, "Refused: nothing was recorded"),
-        (RUNNING, "Being recorded"),
-        (DONE, "Imported"),
-        (FAILED, "Failed: nothing is shown of it"),
-    ]
 
     id = models.CharField(primary_key=True, max_length=24)
     created_by = models.CharField(max_length=40, help_text="Opaque id")
@@ -204,7 +204,7 @@ class RiskImport(models.Model):
     content = models.BinaryField(null=True)
     #: What the person said of the file (`exchange.mapping.Wishes`).
     mapping = models.JSONField(default=dict)
-    state = models.CharField(max_length=8, choices=STATES, default=CHECKED)
+    state = models.CharField(max_length=8, choices=IMPORT_STATES, default=CHECKED)
     started_at = models.DateTimeField(null=True)
     #: Counts, columns and rows, as `exchange.judging` tells them.
     outcome = models.JSONField(default=dict)
