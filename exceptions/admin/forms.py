@@ -6,7 +6,7 @@ from uuid import uuid4
 from django import forms
 from django.http import HttpRequest
 from unfold.widgets import (
-    CHECKBOX_CLASSES,
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
@@ -22,7 +22,6 @@ from exceptions.lifecycle import Application
 from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import SEVERITIES
 
-BOX = {"class": " ".join(CHECKBOX_CLASSES)}
 DATES = "A date, which ends at 23:59:59 UTC, or a time with its offset such as 2026-03-31T18:00:00Z."
 
 
@@ -61,7 +60,7 @@ class PersonField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic 
 
 class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic for the type checker only
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(System.objects.all(), widget=forms.CheckboxSelectMultiple(BOX), **kwargs)
+        super().__init__(System.objects.all(), widget=UnfoldAdminCheckboxSelectMultipleWidget, **kwargs)
 
     def narrow(self, person: User) -> None:
         """Only what the person may see."""

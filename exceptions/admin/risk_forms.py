@@ -7,6 +7,7 @@ from uuid import uuid4
 from django import forms
 from django.http import HttpRequest
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
@@ -16,24 +17,27 @@ from unfold.widgets import (
 from evidence.ledger import Idempotency
 from evidence.models import User
 from exceptions import risk_links, risk_policy, risks
-from exceptions.admin.forms import BOX, PersonField, ReasonForm, SystemsField, area, lines
+from exceptions.admin.forms import PersonField, ReasonForm, SystemsField, area, lines
 from exceptions.exchange.fields import BAR, FIELDS
 from exceptions.importing.dates import DAY_FIRST, MONTH_FIRST
 from exceptions.models import Risk
 
 
 def step_field(name: str, label: str, *, required: bool = True) -> forms.TypedChoiceField:
-    """A step of the scale by number and word; what each stands for is told below."""
+    """A step of the scale by its number, its word and what that stands for."""
     scale = getattr(risk_policy.load(), name.removeprefix("residual_"))
     return forms.TypedChoiceField(
         label=label,
         required=required,
         coerce=int,
         empty_value=None,
-        choices=[("", "Choose" if required else "Not judged yet"), *((step.value, str(step)) for step in scale)],
+        choices=[("", "Choose" if required else "Not judged yet"), *((step.value, _told(step)) for step in scale)],
         widget=UnfoldAdminSelectWidget,
-        help_text=" · ".join(f"{step}: {step.means}" for step in scale if step.means) if required else "",
     )
+
+
+def _told(step: risk_policy.Word) -> str:
+    return f"{step}: {step.means}" if step.means else str(step)
 
 
 class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
@@ -47,7 +51,7 @@ class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
     incidents = forms.CharField(
         required=False, widget=area(2), help_text="Names as in the record that opened them, one a line."
     )
-    controls = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple(BOX))
+    controls = forms.MultipleChoiceField(required=False, widget=UnfoldAdminCheckboxSelectMultipleWidget)
     items = forms.CharField(
         label="Action items",
         required=False,
@@ -76,6 +80,9 @@ class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
     class Meta:
         model = Risk
         fields = ("title", "reference", "description", "cause", "consequence", "mitigation", "contingency")
+        widgets: ClassVar[dict[str, forms.Widget]] = {
+            name: area(3) for name in ("description", "cause", "consequence", "mitigation", "contingency")
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from evidence.admin.forms import actor, form_page, page, person, written
 from evidence.admin_base import RoleAdmin, display
@@ -99,7 +100,7 @@ class RiskAdmin(RoleAdmin):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """The worst first."""
-        return "-now_rating", "-added_index"
+        return "-now_rating", "-pk"
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         before, after = ("likelihood", "impact"), ("residual_likelihood", "residual_impact")
@@ -145,7 +146,8 @@ class RiskAdmin(RoleAdmin):
 
     @display("Next review", ordering="review_by")
     def review(self, found: Risk) -> str:
-        return review_words(found)
+        day, _, late = review_words(found).partition(", ")
+        return format_html('<span class="pt-when">{}</span> {}', day, late)
 
     @display("Owner", ordering="owner_name")
     def owner_label(self, found: Risk) -> str:
