@@ -109,7 +109,17 @@ def _mapping_form(request: HttpRequest, found: RiskImport) -> RiskMappingForm:
     columns, used = found.outcome["columns"], {"defaults": {}, "values": {}} | found.mapping
     headings = list(dict.fromkeys([*columns.values(), *found.outcome["unused"]]))
     sent = request.POST if request.POST.get("verb") == "remap" else None
-    return RiskMappingForm(sent, headings=headings, columns=columns, used=used)
+    return RiskMappingForm(sent, headings=headings, columns=columns, used=used, unknown=_unknown(found))
+
+
+def _unknown(found: RiskImport) -> dict[str, list[str]]:
+    """Words of the file that mean nothing yet, by field: what they mean is all that is left to say."""
+    told: dict[str, list[str]] = {}
+    for row in found.outcome["rows"]:
+        for problem in row["problems"]:
+            if problem["code"] in {"owner_unknown", "status_unknown", "step_unknown", "system_unknown"}:
+                told.setdefault(problem["field"].removeprefix("residual_"), []).append(problem["value"])
+    return told
 
 
 def _acted(request: HttpRequest, found: RiskImport, form: RiskMappingForm) -> RiskImport | None:

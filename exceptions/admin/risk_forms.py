@@ -223,7 +223,15 @@ class RiskMappingForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
     )
 
-    def __init__(self, *args: Any, headings: list[str], columns: dict[str, str], used: dict[str, Any], **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        headings: list[str],
+        columns: dict[str, str],
+        used: dict[str, Any],
+        unknown: dict[str, list[str]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.fields["dates"].initial = used.get("dates") or ""
         choices = [("", "no column"), *((heading, heading) for heading in headings)]
@@ -235,13 +243,20 @@ class RiskMappingForm(forms.Form):
             words = forms.CharField(required=False, max_length=20_000, widget=area(2))
             words.label = f"{_title(name)}: words of the file"
             words.help_text = "One a line: what the file says = what it means, as Engineering Lead = lea@example.com"
-            words.initial = "\n".join(f"{said} = {meant}" for said, meant in used["values"].get(name, {}).items())
+            pairs = used["values"].get(name, {}) | dict.fromkeys(unknown.get(name, []), "")
+            words.initial = "\n".join(f"{said} = {meant}" for said, meant in pairs.items())
             self.fields[f"words_{name}"] = words
         for name in FIELDS:
             column = forms.ChoiceField(choices=choices, required=False, initial=columns.get(name, ""))
             column.widget = UnfoldAdminSelectWidget(choices=choices)
             column.label = f"{_title(name)}: column"
             self.fields[f"column_{name}"] = column
+
+    def meanings(self) -> list[forms.BoundField]:
+        return [field for field in self.visible_fields() if not field.name.startswith("column_")]
+
+    def columns(self) -> list[forms.BoundField]:
+        return [field for field in self.visible_fields() if field.name.startswith("column_")]
 
     def said(self) -> dict[str, Any]:
         data = self.cleaned_data

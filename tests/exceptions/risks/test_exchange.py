@@ -28,6 +28,7 @@ from tests.cast import Cast, assemble
 from tests.conftest import Clone, cloned
 from tests.evidence.conftest import Api
 from tests.exceptions.conftest import Request, actor
+from tests.exceptions.importing.files import REGISTER
 from tests.exceptions.risks.conftest import ENTRY, AddRisk, send
 
 FORMATS = ("csv", "xlsx", "json")
@@ -167,6 +168,33 @@ def _says_it_again(lea: Api, log: bytes, mapping: str) -> None:
     reopened = send(lea, csv_of("Key,Title,Status", "R2,Design tokens diverge,open")).json()
     assert reopened["rows"][0]["problems"][0]["code"] == "risk_closed"
     assert Record.objects.filter(kind="risk.import_started").count() == started
+
+
+def test_it_takes_the_risk_log_of_a_messy_workbook(lea: Api, cast: Cast) -> None:
+    """The sheet beside the exceptions, as a retrospective left it: roles, sentences for states, no ratings."""
+    sheets = {"sheets": ["Risk log"]}
+    refused = send(lea, REGISTER.read_bytes(), mapping=json.dumps(sheets)).json()
+    told = {(problem["cell"], problem["code"]) for row in refused["rows"] for problem in row["problems"]}
+    assert {
+        ("Risk log!C2", "owner_unknown"),
+        ("Risk log!D3", "status_unknown"),
+        ("Risk log!4", "impact_missing"),
+    } <= told
+    roles = ["Engineering Lead, AI Analyst", "Design Systems Lead", "Security & Compliance Liaison"]
+    states = {
+        "Mitigation in progress via smoke testing initiative": "mitigating",
+        "Mitigation planned with CI linting": "open",
+        "Migration scheduled in April sprint": "open",
+    }
+    owners = dict(zip(roles, ("alice@example.com", "bob@example.com", "lea@example.com"), strict=True))
+    values = {"owner": owners, "status": states}
+    defaults = {"likelihood": "3", "impact": "3", "systems": "netlify-trading"}
+    mapping = json.dumps(sheets | {"values": values, "defaults": defaults})
+    assert counts(send(lea, REGISTER.read_bytes(), mapping=mapping)) == {"added": 3}
+    found = Risk.objects.order_by("pk").values_list("title", "consequence", "owner", "status")
+    kept = [(cast.alice.uid, "mitigating"), (cast.bob.uid, "open"), (cast.lea.uid, "open")]
+    assert [row[2:] for row in found] == kept
+    assert found[0][1] == "High analyst churn due to mistrust of insights"
 
 
 BAD = """Number,Ref,Title,Likelihood,Impact,Likelihood after,Owner,Status,Systems,Review by,Exceptions,Controls,Actions

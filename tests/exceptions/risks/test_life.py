@@ -6,12 +6,16 @@ from typing import Any
 
 from django.test import Client
 
-from evidence.ledger import reader
+from evidence.keys import record_signer
+from evidence.ledger import append, reader, service_draft
 from evidence.models import Record, User
+from evidence.tlog.dsse import sign_envelope
+from evidence.tlog.statement import build_statement, parse_statement
 from exceptions.models import Risk
+from exceptions.tasks import remind_of_reviews
 from tests.cast import Cast
 from tests.evidence.conftest import Api
-from tests.exceptions.conftest import Request
+from tests.exceptions.conftest import Request, actor
 from tests.exceptions.risks.conftest import ENTRY, AddRisk
 
 ITEM = {"title": "Second provider", "owner": "bob@example.com", "due": "2027-03-31"}
@@ -149,6 +153,33 @@ def test_it_narrows_the_list(lea: Api, cast: Cast, add_risk: AddRisk) -> None:
     assert scale["likelihood"][3]["word"] == "likely"
     assert scale["levels"][0] == {"level": "critical", "from_rating": 15, "review_within_days": 30}
     risk.save()  # the ledger is compared with the tables
+
+
+def _of_the_first_version(cast: Cast, kind: str, body: dict[str, Any], new: dict[str, Any]) -> None:
+    """A record as it was written before its kind had a second version."""
+    draft = service_draft(kind, body | new, actor=actor(cast.lea))
+    payload = build_statement(
+        subjects=[{"name": kind, "digest": {"sha256": "0" * 64}}],
+        predicate_type=f"urn:prooftrail:predicate:{kind}:v1",
+        predicate=body,
+    )
+    draft.statement, draft.envelope = parse_statement(payload), sign_envelope(payload, record_signer().key)
+    append(draft)
+
+
+def test_risks_of_the_first_version_are_kept_and_go_on(cast: Cast, lea: Api) -> None:
+    old = {name: value for name, value in ENTRY.items() if name != "owner"} | {
+        "risk": "RISK-0001", "owner": cast.alice.uid, "owner_name": "Alice", "description": "", "mitigation": "",
+        "contingency": "", "status": "open", "systems": [],
+    }  # fmt: skip
+    new = {"cause": "", "consequence": "", "review_by": day(1), "links": {}, "action_items": []}
+    _of_the_first_version(cast, "risk.added", old, new)
+    _of_the_first_version(cast, "risk.changed", {"risk": "RISK-0001", "reason": "x", "changes": {"impact": 4}}, {})
+    risk = lea.get("risks/RISK-0001").json()
+    assert (risk["rating"], risk["cause"], risk["review_by"], risk["action_items"]) == (8, "", None, [])
+    remind_of_reviews()  # of none that has no date
+    changed = lea.post("risks/RISK-0001", {"reason": "x", "changes": {"cause": "One contract"}}).json()["risk"]
+    assert (changed["review_by"], changed["cause"]) == (day(180), "One contract")
 
 
 def test_a_pipeline_reads_the_register_and_writes_nothing(api: Api, add_risk: AddRisk) -> None:
