@@ -3,7 +3,7 @@
 This app knows no controls: who has them registers a source at start.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from django.db.models import Q
 
@@ -58,9 +58,16 @@ def checked(given: Links, person: User, *, risk: Risk | None = None) -> dict[str
         for value in wanted:
             if value not in known and value not in before[name]:
                 raise _missing(name, value, wanted.index(value))
-        hidden = [value for value in before[name] if value not in known and value not in wanted]
-        said[name] = wanted + hidden
+        seen = None if name == "controls" else visible  # everybody sees controls
+        said[name] = wanted + hidden(before[name], known, wanted, seen)
     return said
+
+
+def hidden(
+    before: Sequence[str], known: Collection[str], wanted: Collection[str], visible: Sequence[str] | None
+) -> list[str]:
+    """What a person who sees some systems alone was not shown of a list. Who sees all of it was shown all."""
+    return [] if visible is None else [value for value in before if value not in known and value not in wanted]
 
 
 def _missing(name: str, value: str, place: int) -> MissingError:
@@ -80,7 +87,7 @@ def _known_incidents(names: Iterable[str], visible: Sequence[str] | None) -> set
 
 
 def _known_controls(names: Iterable[str], visible: Sequence[str] | None) -> set[str]:
-    return set(names) & controls().keys()
+    return set(controls())
 
 
 _KNOWN: dict[str, Callable[[Iterable[str], Sequence[str] | None], set[str]]] = {
@@ -103,7 +110,9 @@ def incident_records(names: Iterable[str], visible: Sequence[str] | None) -> dic
 
 
 def named_by(risk: Risk, visible: Sequence[str] | None) -> dict[str, list[str]]:
-    """What the risk itself points to, as far as it may be seen."""
+    """What the risk itself points to, as far as it may be seen; all of it where everything may."""
+    if visible is None:
+        return links_of(risk)
     exceptions = _known_exceptions(risk.linked_exceptions, visible)
     incidents = incident_records(risk.incidents, visible)
     return {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -50,7 +51,10 @@ def export_view(register: Any, request: HttpRequest, name: str) -> HttpResponse:
         raise PermissionDenied
     if name not in writing.FORMATS:
         raise Http404(f"there is no format {name}")
-    shown = register.get_changelist_instance(request).get_queryset(request)
+    try:
+        shown = register.get_changelist_instance(request).get_queryset(request)
+    except IncorrectLookupParameters:
+        raise Http404("there is no such filter") from None
     return exported(Risk.objects.filter(pk__in=[found.pk for found in shown]), person(request), name)
 
 

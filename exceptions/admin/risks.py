@@ -241,7 +241,7 @@ class RiskAdmin(RoleAdmin):
             systems=list(System.objects.filter(pk__in=found.systems).values_list("name", flat=True)),
             items=[(item, ITEM_TONES[item["state"]], _is_late(item)) for item in found.action_items],
             linked=[(one, word := state_word(one), STATE_TONES[word]) for one in linked],
-            incidents=[(name, opened[name]) for name in found.incidents if name in opened],
+            incidents=[(name, opened.get(name)) for name in risk_links.named_by(found, visible)["incidents"]],
             controls=[(name, titles.get(name, "no longer in the catalog")) for name in found.controls],
             verbs=_verbs(found) if self.has_change_permission(request, found) else [],
             timeline=list(timeline(found.changes.order_by("-index"))),

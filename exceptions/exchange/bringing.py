@@ -33,7 +33,7 @@ from exceptions.models import Risk, RiskImport
 
 logger = logging.getLogger(__name__)
 ROLES = ("liaison", "admin")
-#: A file that was looked at is kept so long for who wants to import it.
+#: A file that was looked at is kept so long, and what was told of it: what came of it stands in the ledger.
 KEEP = timedelta(days=7)
 #: One that is being recorded for longer was left by a process that died.
 _LONGEST = timedelta(minutes=10)
@@ -58,7 +58,7 @@ def open_import(*, person: User, filename: str, data: bytes, said: Any = None) -
         mapping=mapping.parse(said or {}, FIELDS).as_json(),
     )
     _look(found, person)
-    RiskImport.objects.filter(created_at__lt=found.created_at - KEEP).update(content=None)
+    RiskImport.objects.filter(created_at__lt=found.created_at - KEEP).exclude(state=RiskImport.RUNNING).delete()
     found.save(force_insert=True)
     return found
 

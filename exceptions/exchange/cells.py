@@ -9,7 +9,8 @@ from typing import Any
 from exceptions import risk_links, risks
 from exceptions.exchange.fields import BAR, STEPS
 from exceptions.exchange.known import Known, Person
-from exceptions.exchange.reading import Line, words
+from exceptions.exchange.reading import Line
+from exceptions.exchange.words import words
 from exceptions.importing import dates, limits
 from exceptions.importing.mapping import Wishes, normal
 from exceptions.importing.rows import Problem, person_key

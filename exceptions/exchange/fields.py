@@ -67,13 +67,12 @@ class Names:
         owners = {uid for risk in risks for uid in (risk.owner, *(item["owner"] for item in risk.action_items))}
         linked = {number for risk in risks for number in risk.linked_exceptions}
         seen = SecurityException.objects.in_systems(visible).filter(pk__in=linked) if linked else []
+        incidents = {name for risk in risks for name in risk.incidents}
         return cls(
             people=dict(User.objects.filter(uid__in=owners).values_list("uid", "email")),
             systems=dict(System.objects.values_list("pk", "name")),
-            exceptions=frozenset(found.pk for found in seen),
-            incidents=frozenset(
-                risk_links.incident_records({name for risk in risks for name in risk.incidents}, visible)
-            ),
+            exceptions=frozenset(linked if visible is None else (found.pk for found in seen)),
+            incidents=frozenset(incidents if visible is None else risk_links.incident_records(incidents, visible)),
         )
 
 

@@ -114,7 +114,10 @@ class _Judged(Cells):
         was, said = _plain(as_cell(now[name])), _plain(self._as_text(name, value))
         if name in LISTS:  # in any order
             was, said = "\n".join(sorted(was.splitlines())), "\n".join(sorted(said.splitlines()))
-        if was == said:
+        before = risk_links.links_of(risk).get(name)
+        if before is not None:
+            value = [*value, *risk_links.hidden(before, now[name], value, self._known.visible)]
+        if was == said or (before is not None and set(value) == set(before)):
             return
         self.fate.changes[name] = {"from": was[:SHOWN], "to": said[:SHOWN]}
         if name == "owner":
@@ -125,9 +128,7 @@ class _Judged(Cells):
             self._require_reach(value)
             changes["systems"], self.fate.scope = [own for _, own in value], [pk for pk, _ in value]
         elif name in risk_links.NAMES:
-            before = risk_links.links_of(risk)[name]
-            hidden = [part for part in before if part not in now[name] and part not in value]
-            changes.setdefault("links", {})[name] = value + hidden
+            changes.setdefault("links", {})[name] = value
         elif name == "review_by":
             changes["review_by"] = value.isoformat()
             self._note_review(value, risk.level)

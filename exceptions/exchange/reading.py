@@ -1,17 +1,13 @@
 """A file of risks as rows of cells under the register's own fields."""
 
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from config.errors import InvalidError
-from evidence.kinds import yaml_files
-from exceptions import risk_policy
 from exceptions.exchange.fields import ALL, FIELDS, LISTS, as_cell
+from exceptions.exchange.words import words
 from exceptions.exchange.writing import FORMAT, VERSION
 from exceptions.importing import workbook
 from exceptions.importing.archive import malformed, too_much
@@ -45,53 +41,6 @@ class Register:
     columns: Mapping[str, str]
     unused: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True)
-class Words:
-    """What headings and words of other tools mean (``policies/risk-import.yaml``), normalised."""
-
-    headings: Mapping[str, Sequence[str]]
-    likelihood: Mapping[str, str]
-    impact: Mapping[str, str]
-    status: Mapping[str, str]
-
-    def step(self, name: str, text: str) -> int | None:
-        """A step of the scale: its number, its word, ``4 likely``, or a word known for it; None for anything else."""
-        scale = "likelihood" if "likelihood" in name else "impact"
-        known: Mapping[str, str] = getattr(self, scale)
-        number, _, rest = text.partition(" ")
-        if number in {"1", "2", "3", "4", "5"} and (not rest or _is_of_step(rest, scale, int(number))):
-            return int(number)
-        meant = known.get(normal(text))
-        return int(meant) if meant is not None else None
-
-
-def _is_of_step(rest: str, scale: str, number: int) -> bool:
-    """``- likely`` behind a 4."""
-    return normal(rest) in {"", normal(getattr(risk_policy.load(), scale)[number - 1].word)}
-
-
-@functools.cache
-def words() -> Words:
-    source: dict[str, dict[Any, list[str]]] = {"headings": {}, "likelihood": {}, "impact": {}, "status": {}}
-    for path in yaml_files("policies"):
-        if path.name == "risk-import.yaml":
-            for part, entries in yaml.safe_load(path.read_text()).items():
-                source[part] |= entries
-    scale = risk_policy.load()
-
-    def turned(part: str) -> dict[str, str]:
-        return {normal(str(word)): str(meaning) for meaning, known in source[part].items() for word in known}
-
-    own = {
-        name: {normal(step.word): str(step.value) for step in getattr(scale, name)} for name in ("likelihood", "impact")
-    }
-    headings = {name: [normal(str(word)) for word in known] for name, known in source["headings"].items()}
-    for name, heading in ALL.items():  # what an export calls it comes first
-        headings[name] = [normal(heading), *headings.get(name, ())]
-    likelihood, impact = turned("likelihood") | own["likelihood"], turned("impact") | own["impact"]
-    return Words(headings, likelihood, impact, turned("status"))
 
 
 def read(data: bytes, filename: str, wishes: Wishes) -> Register:

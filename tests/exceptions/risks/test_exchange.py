@@ -326,6 +326,17 @@ def test_a_limited_liaison_brings_in_what_is_hers(
     assert (own.title, len(own.linked_exceptions)) == ("Better", 1)
 
 
+def test_an_incident_that_is_not_here_yet_stays_named(lea: Api, api: Api, add_risk: AddRisk) -> None:
+    sheet = csv_of("Number,Title,Incidents", f'{add_risk().pk},One provider for DNS,"NT-1\nNT-2"')
+    answer = send(lea, sheet).json()
+    assert (answer["counts"]["changed"], answer["rows"][0]["flags"]) == (1, ["incident_unknown"])
+    assert counts(send(lea, sheet)) == {"unchanged": 1}
+    assert counts(send(lea, lea.get("risks/export?format=xlsx").content)) == {"unchanged": 1}
+    assert lea.get("risks/RISK-0001").json()["links"]["incidents"] == ["NT-1", "NT-2"]
+    fewer = {"reason": "x", "changes": {"links": {"incidents": ["NT-2"]}}}
+    assert lea.post("risks/RISK-0001", fewer).json()["risk"]["links"]["incidents"] == ["NT-2"]
+
+
 def test_only_liaisons_import(lea: Api, as_person: Callable[[User], Api], cast: Cast, ledger: Clone) -> None:
     alice = as_person(cast.alice)
     assert send(alice, b"Title,Owner\r\nx,Bob").json()["code"] == "forbidden"

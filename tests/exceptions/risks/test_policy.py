@@ -8,6 +8,7 @@ import yaml
 
 from config.errors import InvalidError
 from exceptions import risk_policy
+from exceptions.exchange import words
 from exceptions.models import Risk
 
 BUILT_IN = yaml.safe_load(Path(risk_policy.__file__).with_name("policies").joinpath("risks.yaml").read_text())
@@ -38,6 +39,22 @@ def test_it_names_what_is_wrong(change: dict[str, Any], message: str) -> None:
         risk_policy.parse(BUILT_IN | change)
     assert refused.value.detail.startswith(message)
     assert refused.value.code == "policy_invalid"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"headers": {}}, "risk-import.yaml, headers: there is no such member"),
+        ({"headings": {"severity": ["sev"]}}, "risk-import.yaml, headings.severity: there is none"),
+        ({"likelihood": {6: ["sure"]}}, "risk-import.yaml, likelihood.6: there is none"),
+        ({"status": {"open": "new"}}, "risk-import.yaml, status.open: it is a list of words"),
+        ([], "risk-import.yaml, the file: it holds"),
+    ],
+)
+def test_it_names_what_is_wrong_with_words(given: Any, message: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        words.parse(given)
+    assert refused.value.detail.startswith(message)
 
 
 def test_a_company_has_words_and_thresholds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
