@@ -110,8 +110,9 @@ class Cells:
         return cell.text[:SHOWN] if cell is not None else ""
 
     def _bad(self, name: str, code: str, reason: str) -> None:
-        where = self._line.places.get(name, self._line.where)
-        self.fate.problems.append(Problem(where, name, self._shown(name), code, reason))
+        problem = Problem(self._line.places.get(name, self._line.where), name, self._shown(name), code, reason)
+        if problem not in self.fate.problems:
+            self.fate.problems.append(problem)
 
     def _flag(self, name: str) -> None:
         if name not in self.fate.flags:
@@ -120,13 +121,14 @@ class Cells:
     # -- which risk ----------------------------------------------------------------------------------------------------
 
     def risk(self) -> Risk | None:
-        """The risk that the row is about: by its number, or by its reference; None for a new one."""
+        """The risk that the row is about: by its number, by its reference, without either by its title; None for a
+        new one."""
         number, reference = self._text("number").upper(), self._text("reference").casefold()
         for name, key in (("number", number), ("reference", reference)):
             if key and (before := self._known.first_at(f"{name} {key}", self._line.where)) is not None:
                 self._bad(name, f"{name}_duplicate", f"{before} has the same {name}.")
         by_reference = self._known.references.get(reference) if reference else None
-        found = self._by_number(number) if number else by_reference
+        found = self._by_number(number) if number else by_reference if reference else self._by_title()
         if by_reference is not None and (found is None or found.pk != by_reference.pk):
             self._bad("reference", "reference_taken", "Another risk of the register has this reference.")
             return None
@@ -151,6 +153,19 @@ class Cells:
         else:
             self.fate.risk = f"RISK-{int(meant[1]):04d}"
         return None
+
+    def _by_title(self) -> Risk | None:
+        """Of the open ones, or of all where the row is of a closed one: else the same log would add it again."""
+        title = self._text("title").casefold()
+        if not title:
+            return None
+        if (before := self._known.first_at(f"title {title}", self._line.where)) is not None:
+            self._bad("title", "title_duplicate", f"{before} has the same title: give them references.")
+        closed = words().status.get(normal(self._text("status"))) == Risk.CLOSED
+        same = [risk for risk in self._known.by_title.get(title, []) if risk.is_open or closed]
+        if len(same) > 1:
+            self._bad("title", "title_ambiguous", f"{same[0].pk} and {same[1].pk} have this title: give a number.")
+        return same[0] if same else None
 
     # -- fields --------------------------------------------------------------------------------------------------------
 

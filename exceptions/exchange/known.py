@@ -37,6 +37,9 @@ class Known:
         self.systems = {normal(name): (pk, name) for pk, name in systems.values_list("pk", "name")}
         found = list(Risk.objects.in_systems(self.visible))
         self.by_number = {risk.pk: risk for risk in found}
+        self.by_title: dict[str, list[Risk]] = {}
+        for risk in found:
+            self.by_title.setdefault(risk.title.strip().casefold(), []).append(risk)
         self.references = {risk.reference.casefold(): risk for risk in Risk.objects.exclude(reference="")}
         self.names = Names.of(found, self.visible)
         self.last = risks.last_risk()

@@ -311,7 +311,7 @@ def test_a_limited_liaison_brings_in_what_is_hers(
         f"{whole.pk},Mine,,,2,5,alice@example.com",
         f"{own.pk},Better,,billing,2,5,alice@example.com",
         ",New,,netlify-trading,1,1,Bob",
-        ",New,,,1,1,Bob",
+        ",Newer,,,1,1,Bob",
     )
     rows = send(limited, sheet).json()["rows"]
     assert [[problem["code"] for problem in row["problems"]] for row in rows] == [
@@ -324,6 +324,20 @@ def test_a_limited_liaison_brings_in_what_is_hers(
     assert counts(send(limited, mine)) == {"changed": 1}
     own.refresh_from_db()
     assert (own.title, len(own.linked_exceptions)) == ("Better", 1)
+
+
+def test_a_log_without_numbers_is_matched_by_its_titles(lea: Api, add_risk: AddRisk) -> None:
+    log = csv_of("Risk,Likelihood,Impact,Owner,Status", "Vendor data,4,4,Bob,open", "Tokens,2,2,Bob,done")
+    assert counts(send(lea, log)) == {"added": 2}
+    assert counts(send(lea, log)) == {"unchanged": 2}
+    add_risk(title="vendor DATA")
+    twice = csv_of("Risk,Likelihood,Impact,Owner", "Vendor data,4,4,Bob", "Tokens,1,1,Bob", "tokens,1,1,Bob")
+    rows = send(lea, twice).json()["rows"]
+    assert [[problem["code"] for problem in row["problems"]] for row in rows] == [
+        ["title_ambiguous"],
+        [],  # the closed one is over: this is another
+        ["title_duplicate"],
+    ]
 
 
 def test_an_incident_that_is_not_here_yet_stays_named(lea: Api, api: Api, add_risk: AddRisk) -> None:
