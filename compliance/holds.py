@@ -17,7 +17,8 @@ from django.db.models import Count, QuerySet
 from compliance.models import HeldObject
 from config.errors import ConflictError, InvalidError, MissingError
 from evidence import storage
-from evidence.ledger import Actor, Draft, Idempotency, Placed, append, service_draft
+from evidence.composing import Composed, append_composed
+from evidence.ledger import Actor, Idempotency, Placed, append, service_draft
 from evidence.models import Artifact, Hold, HoldItem, Record, Release, System
 from evidence.models.people import opaque_id
 
@@ -51,19 +52,17 @@ def place_hold(
 
     Raises ``record_unknown``, ``release_unknown``, ``system_unknown``, ``record_disposed``.
     """
-    found, systems = _find(target, visible)
-    body = {"hold": opaque_id("hold"), "reason": _checked(reason)} | found
+    said = {"hold": opaque_id("hold"), "reason": _checked(reason)}
 
-    def admit(_: datetime) -> None:
-        _find(target, visible)  # it may have been disposed of since
+    def compose(_: datetime) -> Composed:
+        found, systems = _find(target, visible)
+        return Composed(said | found, systems)
 
-    draft = service_draft("hold.placed", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
-    return _placed(draft)
+    return _told(append_composed("hold.placed", compose, actor=actor, idempotency=idempotency))
 
 
-def _placed(draft: Draft) -> Placed:
-    """Append, and let the worker tell the store; the sweep before each disposition does what a lost message did not."""
-    placed = append(draft)
+def _told(placed: Placed) -> Placed:
+    """Let the worker tell the store; the sweep before each disposition does what a lost message did not."""
     transaction.on_commit(lambda: current_app.send_task("compliance.tasks.hold_objects"), robust=True)
     return placed
 
@@ -106,7 +105,7 @@ def release_hold(hold: Hold, *, actor: Actor, reason: str, idempotency: Idempote
     systems = list(Record.objects.values_list("scope", flat=True).get(pk=hold.placed_by))
     body = {"hold": hold.pk, "reason": _checked(reason)}
     draft = service_draft("hold.released", body, actor=actor, systems=systems, idempotency=idempotency, admit=admit)
-    return _placed(draft)
+    return _told(append(draft))
 
 
 # -- questions -------------------------------------------------------------------------------------------------------

@@ -328,9 +328,8 @@ def issue_token(
     idempotency: Idempotency | None = None,
 ) -> NewToken:
     """A new bearer token; its text is shown once and not kept. `limits` leave it less than its owner has."""
-    check_limits(owner, limits)
     token, secret = tokens.new(owner, label=label, life=timedelta(days=days), scopes=scopes, limits=limits)
-    tokens.append_new(token, actor=actor, idempotency=idempotency)
+    tokens.append_new(token, actor=actor, idempotency=idempotency, admit=lambda _: check_limits(owner, limits))
     return NewToken(token, secret)
 
 

@@ -77,8 +77,8 @@ def _ordinary(incoming: Incoming, principal: Principal, facts: Facts) -> Place:
 
 
 def _while_open(release: Release, facts: Facts) -> Admit | None:
-    """What refuses a record of a release that has ended: only once its key is settled, so that what was recorded while
-    it was open is answered as before (R4.1). One that is remembered as open is so while the epoch stands."""
+    """What refuses a record of a release that has ended: under the head lock, since it may end meanwhile. One that is
+    remembered as open is so while the epoch stands."""
     if facts.epoch is not None and release.state == "open":
         return None
 

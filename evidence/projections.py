@@ -4,10 +4,11 @@ Each app registers functions for its kinds. A projection reads and writes only t
 but the record, and takes its keys from it: run again over the ledger it must give the same rows.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,17 @@ from evidence.kinds import load as load_kinds
 from evidence.ledger import reader
 from evidence.ledger.draft import Recorded, part_of
 from evidence.ledger.literals import array, quoted_array
-from evidence.models import Approval, Hold, HoldItem, Pipeline, PipelineKey, Record, Release, System
+from evidence.models import Approval, Hold, HoldItem, Payload, Pipeline, PipelineKey, Record, Release, System
 from evidence.tlog.canonical import canonical
 from evidence.tlog.leaf import Leaf, format_time
 from evidence.tlog.statement import Statement
 
 Project = Callable[[Recorded], None]
-#: The same for records of its kinds that follow each other, as an import has them by the thousand.
-ProjectMany = Callable[[Sequence[Recorded]], None]
+#: What writes rows that were composed before, as often as it is called.
+Write = Callable[[], None]
+#: The same for records of its kinds that follow each other, as an import has them by the thousand: composes what they
+#: change without reading a table, so that nobody is kept waiting meanwhile.
+ComposeMany = Callable[[Sequence[Recorded]], Write]
 #: Called with the index of a record whose payload goes: erase what was derived from it.
 Forget = Callable[[int], None]
 
@@ -36,7 +40,7 @@ class Projection:
     project: Project
     tables: tuple[type[models.Model], ...]
     forget: Forget | None
-    many: ProjectMany | None = None
+    many: ComposeMany | None = None
 
 
 _REGISTERED: list[Projection] = []
@@ -47,11 +51,11 @@ def projection(
     *,
     tables: Sequence[type[models.Model]] = (),
     forget: Forget | None = None,
-    many: ProjectMany | None = None,
+    many: ComposeMany | None = None,
 ) -> Callable[[Project], Project]:
     """Register a function for every kind that starts with `prefix`; `tables` are those that it alone writes.
 
-    `many`, where it is given, must write for several records what the function writes for one after the other.
+    `many`, where it is given, must compose for several records what the function writes for one after the other.
     """
 
     def register(function: Project) -> Project:
@@ -98,16 +102,20 @@ def _project_one(record: Recorded) -> None:
             entry.project(record)
 
 
-def _project_import(records: Sequence[Recorded]) -> None:
-    """Records of an import, in their order. The head is locked meanwhile: what can be written together is."""
+def _composed(records: Sequence[Recorded]) -> Iterator[Write]:
+    """What writes the rows of an import's records, in their order."""
     for kind, found in itertools.groupby(records, key=lambda record: record.leaf.kind):
         together = list(found)
         for entry in _REGISTERED:
-            if kind.startswith(entry.prefix) and entry.many is not None:
-                entry.many(together)
-            elif kind.startswith(entry.prefix):
-                for record in together:
-                    entry.project(record)
+            if kind.startswith(entry.prefix):
+                one_by_one = functools.partial(each, entry.project, together)
+                yield entry.many(together) if entry.many is not None else one_by_one
+
+
+def each(project: Project, records: Sequence[Recorded]) -> None:
+    """One after the other."""
+    for record in records:
+        project(record)
 
 
 def forget(index: int, kind: str) -> None:
@@ -277,14 +285,50 @@ def _approval(record: Recorded) -> None:
 _CHUNK = 1000
 
 
-@projection("import.completed")
-def _imported(record: Recorded) -> None:
-    """All records of an import become visible together; what was disposed of since stays away."""
-    body = record.body
+@dataclass(frozen=True)
+class _Prepared:
+    """What shows an import, and of how many payloads it was composed."""
+
+    payloads: int
+    writes: tuple[Write, ...]
+
+
+#: By the number of an import that is about to be shown in this process.
+_PREPARED: dict[str, _Prepared] = {}
+
+
+@contextlib.contextmanager
+def prepared(body: Mapping[str, Any]) -> Iterator[None]:
+    """Compose what `import.completed` with this body will change, before the head is locked for it.
+
+    Records never change, so nothing but a disposition can make it differ from what would be composed under the lock.
+    """
+    _PREPARED[body["import"]] = _Prepared(_payloads(body), tuple(_import(body)))
+    try:
+        yield
+    finally:
+        del _PREPARED[body["import"]]
+
+
+def _payloads(body: Mapping[str, Any]) -> int:
+    return Payload.objects.filter(index__gte=body.get("first", 0), index__lte=body.get("last", -1)).count()
+
+
+def _import(body: Mapping[str, Any]) -> Iterator[Write]:
+    """What shows an import; what was disposed of since stays away."""
     for start in range(body.get("first", 0), body.get("last", -1) + 1, _CHUNK):
         chunk = reader.read(start, min(start + _CHUNK, body["last"] + 1))
         records = (stored.recorded for stored in chunk if stored.envelope is not None)
-        _project_import([record for record in records if part_of(record.context) == body["import"]])
+        yield from _composed([record for record in records if part_of(record.context) == body["import"]])
+
+
+@projection("import.completed")
+def _imported(record: Recorded) -> None:
+    """All records of an import become visible together."""
+    ready = _PREPARED.get(record.body["import"])
+    current = ready is not None and ready.payloads == _payloads(record.body)
+    for write in ready.writes if ready is not None and current else _import(record.body):
+        write()
 
 
 @projection("record.withdrawn")

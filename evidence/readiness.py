@@ -30,6 +30,8 @@ class Readiness:
     differences: tuple[Difference, ...]
     failures: tuple[Failure, ...]
     retrospectives: tuple[tuple[Deployment, Retrospective], ...]
+    #: Records of decisions that an emergency deploy owed.
+    given_afterwards: frozenset[int]
     incidents: tuple[Incident, ...]
     reactions: tuple[Reaction, ...]
 
@@ -66,6 +68,7 @@ def readiness(release: Release, at: datetime | None = None) -> Readiness:
         differences=tuple(deploys.differences(known)),
         failures=tuple(deploys.failures(known, roles=roles, people=_people(known, runs))),
         retrospectives=tuple(_retrospectives(known, runs, roles, policy, now)),
+        given_afterwards=deploys.given_afterwards(known, roles),
         incidents=tuple(incidents.incidents(known, every=policy.incident_updates, now=now)),
         reactions=tuple(incidents.reactions(known, policy.rollbacks)),
     )

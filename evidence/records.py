@@ -7,7 +7,7 @@ from typing import Any
 from config.api.times import parse_time
 from config.database import once_more
 from config.errors import InvalidError, ProoftrailError, TooLargeError, UnavailableError
-from evidence import artifacts, authority, clearance, kinds, placing, repeats, rights
+from evidence import artifacts, authority, clearance, kinds, placing, repeats, replays, rights
 from evidence.authority import Facts
 from evidence.clearance import Clearance
 from evidence.kinds import Kind
@@ -69,6 +69,15 @@ def _settled(outcomes: list[Outcome]) -> Placed:
 def hangs_on_facts(refused: object) -> bool:
     """Whether a refusal may only follow from rights, keys or releases as they were remembered."""
     return isinstance(refused, ProoftrailError) and not isinstance(refused, UnavailableError | TooLargeError)
+
+
+def append_plain(data: Any, *, principal: Principal, actor: Actor, idempotency: Idempotency | None = None) -> Placed:
+    """Append the record of `plain_draft`, for the doors beside `POST records`. Raises what refuses it."""
+
+    def write() -> Placed:
+        return append(plain_draft(data, principal=principal, actor=actor, idempotency=idempotency))
+
+    return replays.recorded_once(write, principal, idempotency)
 
 
 def plain_draft(

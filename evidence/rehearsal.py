@@ -2,7 +2,7 @@
 
 1. rights, kind, secrets, signature, release, subjects, schema and size, as for the record itself
 2. the time that it claims, and whether the ledger takes records now
-3. what becomes of its Idempotency-Key
+3. what becomes of its Idempotency-Key, as far as a new record would come (`replays` answers what comes again)
 4. what is otherwise asked under the head's lock
 
 Files need not have been uploaded: the answer says which are still to come. What changes until the record is really
@@ -19,8 +19,7 @@ from config.errors import InvalidError, ProoftrailError
 from evidence import anchors, retention
 from evidence.authority import Facts
 from evidence.ledger import Draft
-from evidence.ledger.draft import Outcome
-from evidence.ledger.settling import settle_keys
+from evidence.ledger.settling import settle_key
 from evidence.ledger.store import MAX_AHEAD
 from evidence.models import Idempotency, System
 from evidence.tlog.leaf import format_time
@@ -70,10 +69,7 @@ def _replayed(draft: Draft) -> int | None:
     row = Idempotency.objects.filter(principal=draft.actor.principal, key_mac=key.key_mac).first()
     if row is None:
         return None
-    request_mac = bytes(row.request_mac) if row.request_mac is not None else None
-    known = {(row.principal, key.key_mac): (request_mac, row.index)}
-    refused: dict[int, Outcome] = {}
-    settle_keys([draft], known, refused, {})
-    if isinstance(error := refused.get(0), ProoftrailError):
-        raise error
-    return row.index
+    settled = settle_key(key, bytes(row.request_mac) if row.request_mac is not None else None, row.index)
+    if isinstance(settled, ProoftrailError):
+        raise settled
+    return settled

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, InterfaceError, connection
 
 from config.errors import ProoftrailError
-from evidence.ledger import Draft, Placed
+from evidence.ledger import Draft, Idempotency, Placed
 from evidence.ledger.draft import Outcome
 from evidence.models import Repeat
 from evidence.tlog.leaf import format_time
@@ -56,6 +56,12 @@ def refused(draft: Draft | None, error: ProoftrailError) -> None:
     """A key that came with another request is counted for its record."""
     if draft is not None and (key := _reused(draft, error)) is not None:
         _count([], [key])
+
+
+def refused_key(principal: str, asked: Idempotency, error: ProoftrailError) -> None:
+    """The same where there is no draft."""
+    if error.code in _CODES:
+        _count([], [(principal, asked.key_mac)])
 
 
 def _reused(draft: Draft, error: ProoftrailError) -> tuple[str, bytes] | None:

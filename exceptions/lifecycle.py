@@ -1,7 +1,7 @@
 """The life of an exception: each function appends one record, and nothing else changes its state.
 
 requested → approved | rejected | withdrawn; approved → renewal requested → renewed | refused;
-approved → revoked | remediated, also while a renewal waits; an amendment leads back to requested.
+approved → revoked | remediated | superseded, also while a renewal waits; an amendment leads back to requested.
 Everything is checked under the head lock (`rules`), so it holds whatever happens at the same time.
 """
 
@@ -16,10 +16,11 @@ from django.utils import timezone
 from config.errors import ForbiddenError, InvalidError, ProoftrailError
 from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed
-from evidence.models import User
+from evidence.models import System, User
 from evidence.people import find_user
 from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
+from exceptions.frozen import require_terms, terms_digest
 from exceptions.models import SecurityException, Transition
 from exceptions.models.terms import SEVERITIES
 from exceptions.records import keep_until_closed, next_exception
@@ -33,7 +34,10 @@ Judge = Callable[[SecurityException, User, datetime], Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What is asked for. `systems` are names, `owner` a mail address, controls are ``{title, evidence?}``."""
+    """What is asked for. `systems` are names, `owner` a mail address, controls are ``{title, evidence?}``.
+
+    `releases` are ids (``SYSTEM:TAG``), opened or not yet: it waives for these alone. None means every release.
+    """
 
     title: str
     justification: str
@@ -43,6 +47,7 @@ class Application:
     expires_at: datetime
     effective_from: datetime | None = None
     requirements: Sequence[str] = ()
+    releases: Sequence[str] = ()
     risk: str | None = None
     compensating_controls: Sequence[Mapping[str, str]] = field(default_factory=tuple)
 
@@ -51,7 +56,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
     """Enter a request. The record's body carries the exception's number, as ``EXC-0001``.
 
     Raises ``role_required``, ``system_unknown``, ``person_unknown``, ``risk_unknown``, ``severity_unknown``,
-    ``expiry_in_past``, ``date_invalid``, ``effective_too_early``, ``term_too_long``.
+    ``release_invalid``, ``expiry_in_past``, ``date_invalid``, ``effective_too_early``, ``term_too_long``.
     """
 
     def compose(at: datetime) -> Composed:
@@ -59,6 +64,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
         rules.require_role(person, *rules.REQUESTERS)
         needed = _approvals_needed(application.severity)
         systems = rules.systems_named(application.systems, person)
+        rules.check_releases(application.releases, {system.name for system in systems})
         owner = find_user(application.owner, where="$.owner")
         start = application.effective_from or at
         rules.check_dates(application.severity, start, application.expires_at, at)
@@ -69,6 +75,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
             "severity": application.severity,
             "systems": [system.name for system in systems],
             "requirements": list(dict.fromkeys(application.requirements)),
+            "releases": list(dict.fromkeys(application.releases)),
             "compensating_controls": [dict(control) for control in application.compensating_controls],
             "owner": owner.uid,
             "owner_name": owner.name,
@@ -83,15 +90,20 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
     return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=keep)
 
 
-def approve(*, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None) -> Placed:
+def approve(
+    *, actor: Actor, exception: str, reason: str = "", terms: str | None = None, idempotency: Idempotency | None = None
+) -> Placed:
     """Approve; a critical one counts as approved when the second person did. What a sheet called approved is
-    ratified so.
+    ratified so. `terms` is the digest of what the person saw: anything else is not approved.
 
-    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``.
+    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``,
+    ``terms_changed``.
     """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
-        return {"decision": "approved", "role": rules.may_approve(found, person, at)}
+        role, frozen = rules.may_approve(found, person, at), terms_digest(found)
+        require_terms(terms, frozen, found.pk)
+        return {"decision": "approved", "role": role, "terms": frozen}
 
     return _transition("exception.approved", actor, exception, reason, judge, idempotency)
 
@@ -137,18 +149,22 @@ def request_renewal(
 
 
 def approve_renewal(
-    *, actor: Actor, exception: str, reason: str = "", idempotency: Idempotency | None = None
+    *, actor: Actor, exception: str, reason: str = "", terms: str | None = None, idempotency: Idempotency | None = None
 ) -> Placed:
-    """Approve the pending renewal, under the same separation as the exception itself.
+    """Approve the pending renewal, under the same separation as the exception itself; `terms` are those with the
+    expiry asked for.
 
-    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``executive_required``, …
+    Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``executive_required``,
+    ``terms_changed``, …
     """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
         role = rules.may_renew(found, person, at)
         renewal = rules.pending_renewal(found, at)
-        expires_at = format_time(renewal.expires_at)
-        return {"renewal": renewal.index, "expires_at": expires_at, "decision": "approved", "role": role}
+        frozen = terms_digest(found, expires_at=renewal.expires_at)
+        require_terms(terms, frozen, found.pk)
+        decided = {"renewal": renewal.index, "expires_at": format_time(renewal.expires_at), "decision": "approved"}
+        return decided | {"role": role, "terms": frozen}
 
     return _transition("exception.renewed", actor, exception, reason, judge, idempotency)
 
@@ -174,18 +190,43 @@ def revoke(*, actor: Actor, exception: str, reason: str, idempotency: Idempotenc
     return _transition("exception.revoked", actor, exception, require_reason(reason), judge, idempotency)
 
 
-def remediate(*, actor: Actor, exception: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
-    """Close what was approved, here or elsewhere, as no longer needed: the owner, the requester or a liaison."""
+def remediate(
+    *,
+    actor: Actor,
+    exception: str,
+    reason: str,
+    evidence: Sequence[int] = (),
+    idempotency: Idempotency | None = None,
+) -> Placed:
+    """Close what was approved, here or elsewhere, as put right: the owner, the requester or a liaison.
+
+    `evidence` are indexes of records that show it. Raises ``evidence_required`` where the policy asks for some,
+    ``evidence_unknown``.
+    """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
         rules.may_remediate(found, person, at)
-        return {}
+        return {"evidence": rules.evidence_named(evidence, found, person)}
 
     return _transition("exception.remediated", actor, exception, require_reason(reason), judge, idempotency)
 
 
+def supersede(*, actor: Actor, exception: str, by: str, reason: str, idempotency: Idempotency | None = None) -> Placed:
+    """Close what was approved because another active exception takes its place: the owner, the requester or a
+    liaison. Raises ``replacement_not_active``."""
+
+    def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
+        rules.may_supersede(found, person, at)
+        return {"by": rules.replacement(by, found, person, at).pk}
+
+    return _transition("exception.superseded", actor, exception, require_reason(reason), judge, idempotency)
+
+
 #: What `amend` may change; dates only move by renewals.
-AMENDABLE = ("title", "justification", "severity", "requirements", "compensating_controls", "risk", "owner", "systems")
+AMENDABLE = (
+    *("title", "justification", "severity", "requirements", "releases", "compensating_controls", "risk", "owner"),
+    "systems",
+)
 
 
 def amend(
@@ -209,9 +250,18 @@ def amend(
         severity = changes.get("severity", found.severity)
         needed = _approvals_needed(severity)
         rules.check_term(severity, found.term_from, found.expires_at)
+        _check_releases(found, changes)
         return {"changes": _resolved(changes, person), "approvals_needed": needed}
 
     return _transition("exception.amended", actor, exception, require_reason(reason), judge, idempotency)
+
+
+def _check_releases(found: SecurityException, changes: Mapping[str, Any]) -> None:
+    """Releases are of the systems, whichever of the two changes."""
+    if not {"releases", "systems"} & changes.keys():
+        return
+    names = changes.get("systems") or System.objects.filter(pk__in=found.systems).values_list("name", flat=True)
+    rules.check_releases(changes.get("releases", found.releases), set(names))
 
 
 def _resolved(changes: Mapping[str, Any], person: User) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Policy:
     renewals_without_executive: int
     backdating: timedelta
     expiring: timedelta
+    remediation_needs_evidence: frozenset[str]
     reminders: Schedule
 
 
@@ -47,6 +48,7 @@ def parse(source: dict[str, Any]) -> Policy:
         renewals_without_executive=source["renewals_without_executive"],
         backdating=timedelta(days=source["backdating_days"]),
         expiring=timedelta(days=source["expiring_days"]),
+        remediation_needs_evidence=frozenset(source["remediation_needs_evidence"]),
         reminders=Schedule(
             before_days=tuple(sorted(reminders["before"]["days"], reverse=True)),
             before_to=tuple(reminders["before"]["to"]),

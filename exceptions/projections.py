@@ -3,12 +3,13 @@
 A record whose exception is not there belongs to one that was disposed of.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from config.bulk import copy_in
+from config.bulk import compose
 from evidence.ledger import Recorded
-from evidence.projections import projection
+from evidence.projections import each, projection
 from exceptions.models import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED
 
@@ -25,17 +26,20 @@ def _forget_exception(index: int) -> None:
     SecurityException.objects.filter(transitions__index=index).delete()
 
 
-def _exceptions(records: Sequence[Recorded]) -> None:
-    """Many at once, as an import brings them: two statements for all requests of a chunk."""
-    if any(record.leaf.kind != "exception.requested" for record in records):
-        for record in records:
-            _exception(record)
-        return
+def _exceptions(records: Sequence[Recorded]) -> Callable[[], None]:
+    """Many of one kind, as an import brings them: two statements for all requests of a chunk."""
+    if records[0].leaf.kind != "exception.requested":
+        return functools.partial(each, _exception, records)
     found = [_requested(record) for record in records]
     for exception, record in zip(found, records, strict=True):
         exception.last_index = record.index
-    copy_in(SecurityException, found)
-    copy_in(Transition, map(_transition, found, records))
+    composed = [compose(SecurityException, found), compose(Transition, map(_transition, found, records))]
+
+    def write() -> None:
+        for rows in composed:
+            rows.write()
+
+    return write
 
 
 @projection(
@@ -69,6 +73,7 @@ def _requested(record: Recorded) -> SecurityException:
         severity=body["severity"],
         systems=list(record.leaf.scope),
         requirements=body["requirements"],
+        releases=body.get("releases", []),
         risk_id=body.get("risk"),
         compensating_controls=body["compensating_controls"],
         decision=CLAIMED if claim and claim["status"] == "approved" else REQUESTED,
@@ -101,14 +106,20 @@ def _add_approval(exception: SecurityException, renewal: Renewal | None, record:
         renewal=renewal,
         person=record.leaf.by,
         role=record.body["role"],
+        terms=record.body.get("terms", ""),
         at=record.leaf.at,
     )
 
 
+_AMENDED = {"title", "justification", "severity", "requirements", "releases", "compensating_controls"} | {
+    "owner",
+    "owner_name",
+}
+
+
 def _amended(exception: SecurityException, record: Recorded) -> None:
     changes = record.body["changes"]
-    same = {"title", "justification", "severity", "requirements", "compensating_controls", "owner", "owner_name"}
-    for name in same & changes.keys():
+    for name in _AMENDED & changes.keys():
         setattr(exception, name, changes[name])
     if "risk" in changes:
         exception.risk_id = changes["risk"]
@@ -124,6 +135,11 @@ def _ending(decision: str) -> Callable[[SecurityException, Recorded], None]:
         _decide_renewal(exception, record, Renewal.DROPPED)
 
     return end
+
+
+def _superseded(exception: SecurityException, record: Recorded) -> None:
+    _ending("superseded")(exception, record)
+    exception.superseded_by = record.body["by"]
 
 
 def _decide_renewal(exception: SecurityException, record: Recorded, state: str) -> None:
@@ -172,6 +188,7 @@ _CHANGES: dict[str, Callable[[SecurityException, Recorded], None]] = {
     "exception.withdrawn": _ending("withdrawn"),
     "exception.revoked": _ending("revoked"),
     "exception.remediated": _ending("remediated"),
+    "exception.superseded": _superseded,
     "exception.amended": _amended,
     "exception.renewal_requested": _renewal_requested,
     "exception.renewed": _renewed,
@@ -199,6 +216,7 @@ def _transition(exception: SecurityException, record: Recorded) -> Transition:
         severity=exception.severity,
         systems=exception.systems,
         requirements=exception.requirements,
+        releases=exception.releases,
         effective_from=exception.effective_from,
         expires_at=exception.expires_at,
     )

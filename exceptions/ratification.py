@@ -12,8 +12,8 @@ from config.errors import ConflictError, InvalidError, ProoftrailError
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append_all, service_draft
 from evidence.models import User
 from evidence.tlog.canonical import canonical
-from evidence.tlog.leaf import format_time
 from exceptions import lifecycle, rules
+from exceptions.frozen import terms_digest
 from exceptions.models import ExceptionApproval, SecurityException
 from exceptions.models.terms import CLAIMED
 
@@ -83,19 +83,6 @@ def _row(found: SecurityException) -> dict[str, Any]:
     return {"exception": found.pk, "index": found.last_index, "terms": terms_digest(found)}
 
 
-def terms_digest(found: SecurityException) -> str:
-    """Of what is ratified: anybody can compute it again from the exception's records."""
-    names = ("title", "justification", "severity", "requirements", "compensating_controls", "owner")
-    said: Mapping[str, Any] = {name: getattr(found, name) for name in names} | {
-        "exception": found.pk,
-        "systems": sorted(found.systems),
-        "risk": found.risk_id,
-        "effective_from": format_time(found.effective_from),
-        "expires_at": format_time(found.expires_at),
-    }
-    return "sha256:" + hashlib.sha256(canonical(said)).hexdigest()
-
-
 def _require_unchanged(rows: Sequence[Mapping[str, Any]], person: User, at: datetime) -> None:
     """Under the head lock, in three queries: still claims, with the very terms that were judged, and not too late."""
     listed = {row["exception"]: row["terms"] for row in rows}
@@ -118,7 +105,8 @@ def _approval(
         if not admitted:
             raise ConflictError("Its list was not ratified.", code="list_changed")
 
-    body = {"exception": found.pk, "decision": "approved", "role": role, "reason": reason, "list": digest}
+    decided = {"decision": "approved", "role": role, "terms": terms_digest(found)}
+    body = {"exception": found.pk, **decided, "reason": reason, "list": digest}
     return service_draft(
         "exception.approved",
         body,

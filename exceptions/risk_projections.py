@@ -3,13 +3,14 @@
 A record whose risk is not there belongs to one that was disposed of.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-from config.bulk import copy_in
+from config.bulk import compose
 from evidence.ledger import Recorded
-from evidence.projections import projection
+from evidence.projections import each, projection
 from exceptions.models import Risk, RiskChange
 
 #: Members that are columns of the same name, in any version of the kinds; what a version lacks keeps its default.
@@ -25,14 +26,17 @@ def _forget_risk(index: int) -> None:
     Risk.objects.filter(changes__index=index).delete()
 
 
-def _risks(records: Sequence[Recorded]) -> None:
-    """Many at once, as an import brings them: two statements for all new ones of a chunk."""
-    if any(record.leaf.kind != "risk.added" for record in records):
-        for record in records:
-            _risk(record)
-        return
-    copy_in(Risk, list(map(_added, records)))
-    copy_in(RiskChange, map(_change, records))
+def _risks(records: Sequence[Recorded]) -> Callable[[], None]:
+    """Many of one kind, as an import brings them: two statements for all new ones of a chunk."""
+    if records[0].leaf.kind != "risk.added":
+        return functools.partial(each, _risk, records)
+    composed = [compose(Risk, map(_added, records)), compose(RiskChange, map(_change, records))]
+
+    def write() -> None:
+        for rows in composed:
+            rows.write()
+
+    return write
 
 
 @projection("risk.", tables=[Risk, RiskChange], forget=_forget_risk, many=_risks)

@@ -1,11 +1,12 @@
 """Who may do what to an exception, and when. Asked under the head lock; each raises, with a stable code, or returns."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError, ProoftrailError
 from evidence.ledger import Actor
-from evidence.models import System, User
+from evidence.models import Record, System, User
 from evidence.people import visible_systems
 from exceptions import policy
 from exceptions.models import Renewal, SecurityException
@@ -14,6 +15,7 @@ from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED, days_between
 #: Roles in which a person may decide, the strongest first.
 DECIDERS = ("executive", "approver", "liaison", "admin")
 REQUESTERS = ("liaison", "engineer", "admin")
+_TAG = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 # -- people and scope --------------------------------------------------------------------------------------------------
 
@@ -39,12 +41,63 @@ def systems_named(names: Iterable[str], person: User) -> list[System]:
 
 def exception_for(person: User, number: str) -> SecurityException:
     """An exception that the person may act on. Raises ``exception_unknown``, ``system_not_yours``."""
-    visible = visible_systems(person)
-    found = SecurityException.objects.in_systems(visible).filter(pk=number).first()
+    found = SecurityException.objects.seen_by(person).filter(pk=number).first()
     if found is None:
         raise MissingError(f"There is no exception {number!r}.", code="exception_unknown")
-    if visible is not None and not set(found.systems) <= set(visible):
+    if not _reaches(found, person):
         raise ForbiddenError(f"{number} also covers systems that are not yours.", code="system_not_yours")
+    return found
+
+
+def _reaches(exception: SecurityException, person: User) -> bool:
+    """Whether all of its systems are within the person's reach, or it is their own."""
+    visible = visible_systems(person)
+    own = person.uid in {exception.requester, exception.owner} and not person.limits.systems
+    return visible is None or own or set(exception.systems) <= set(visible)
+
+
+def check_releases(releases: Iterable[str], systems: Collection[str]) -> None:
+    """Each is ``SYSTEM:TAG`` of one of the systems, opened or not yet. Raises ``release_invalid``."""
+    for place, release in enumerate(releases):
+        system, _, tag = release.partition(":")
+        if system not in systems or not _TAG.fullmatch(tag):
+            raise InvalidError(
+                f"{release!r} is no release of {', '.join(sorted(systems))}: SYSTEM:TAG.",
+                code="release_invalid",
+                where=f"$.releases[{place}]",
+            )
+
+
+def evidence_named(indexes: Iterable[int], exception: SecurityException, person: User) -> list[int]:
+    """Records that show a remediation: there, not withdrawn, seen by the person.
+
+    Raises ``evidence_required`` where the severity asks for some, ``evidence_unknown``.
+    """
+    wanted = list(dict.fromkeys(indexes))
+    if not wanted and exception.severity in policy.load().remediation_needs_evidence:
+        raise InvalidError(
+            f"{exception.id} is {exception.severity}: name the records that show it was put right.",
+            code="evidence_required",
+            where="$.evidence",
+        )
+    seen = Record.objects.in_systems(visible_systems(person)).filter(index__in=wanted, withdrawn_by=None)
+    known = set(seen.values_list("index", flat=True))
+    for place, index in enumerate(wanted):
+        if index not in known:
+            raise InvalidError(f"There is no record {index}.", code="evidence_unknown", where=f"$.evidence[{place}]")
+    return wanted
+
+
+def replacement(number: str, exception: SecurityException, person: User, at: datetime) -> SecurityException:
+    """The active exception that takes another's place. Raises ``replacement_not_active``, ``exception_unknown``."""
+    found = exception_for(person, number)
+    if found.pk == exception.pk or found.state(at) != "active":
+        raise InvalidError(
+            f"{number} cannot take the place of {exception.pk}: it is "
+            + ("the same." if found.pk == exception.pk else f"{found.state(at)}, not active."),
+            code="replacement_not_active",
+            where="$.by",
+        )
     return found
 
 
@@ -176,6 +229,12 @@ def may_remediate(exception: SecurityException, person: User, _: datetime) -> No
     require_stake(exception, person, "liaison", "admin")
 
 
+def may_supersede(exception: SecurityException, person: User, _: datetime) -> None:
+    """The owner, the requester or a liaison: the waiver that goes on has its own approval."""
+    require_decision(exception, APPROVED, CLAIMED, doing="superseded")
+    require_stake(exception, person, "liaison", "admin")
+
+
 def may_renew(exception: SecurityException, person: User, at: datetime) -> str:
     """The role in which the person may approve the pending renewal now."""
     renewal = pending_renewal(exception, at)
@@ -256,13 +315,13 @@ PERMITS: dict[str, Callable[[SecurityException, User, datetime], object]] = {
     "renewal_refused": may_refuse_renewal,
     "revoked": may_revoke,
     "remediated": may_remediate,
+    "superseded": may_supersede,
 }
 
 
 def moves(exception: SecurityException, person: User, at: datetime) -> list[str]:
     """The transitions that the person may make now, in the order of a life."""
-    visible = visible_systems(person)
-    if visible is not None and not set(exception.systems) <= set(visible):
+    if not _reaches(exception, person):
         return []
     return [name for name, permit in PERMITS.items() if _permits(permit, exception, person, at)]
 

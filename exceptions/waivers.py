@@ -25,9 +25,10 @@ class Waiver:
 def waivers(requirement: str, system: str, release: str | None, at: datetime) -> list[Waiver]:
     """Exceptions active at `at` that waive `requirement` for `system` (opaque id), the longest-lasting first.
 
-    They cover every release of their systems. `at` may lie in the past: the answer is that of the records then.
+    They cover the releases that they name, or every one of their systems. `at` may lie in the past: the answer is that
+    of the records then.
     """
-    found = _active([requirement], system, at, None)
+    found = _active([requirement], system, release, at, None)
     return [Waiver(row.exception_id, row.exception.title, row.expires_at, row.index) for row in found]
 
 
@@ -38,20 +39,29 @@ def for_gate(
     """The same for several requirements in one query; with `size`, as the first so many records say."""
     return [
         registry.Waiver(name, row.exception_id, row.exception.title, row.expires_at, row.index)
-        for row in _active(requirements, system, at, size)
+        for row in _active(requirements, system, release, at, size)
         for name in row.requirements
         if name in requirements
     ]
 
 
-def _active(requirements: Collection[str], system: str, at: datetime, size: int | None) -> QuerySet[Transition]:
+def _active(
+    requirements: Collection[str], system: str, release: str | None, at: datetime, size: int | None
+) -> QuerySet[Transition]:
     found = Transition.objects.filter(
         in_state("active", at),
         _latest(at, size),
+        _covering(release),
         requirements__overlap=list(requirements),
         systems__contains=[system],
     )
     return found.select_related("exception").order_by("-expires_at", "index")
+
+
+def _covering(release: str | None) -> Q:
+    """Those for every release, and those that name this one."""
+    every = Q(releases=[])
+    return every if release is None else every | Q(releases__contains=[release])
 
 
 def _latest(at: datetime, size: int | None) -> Q:

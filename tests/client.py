@@ -7,6 +7,7 @@ the wheel itself requires.
 import importlib.metadata
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +19,36 @@ from tests.engines import ROOT
 
 
 def install(folder: Path) -> Path:
-    """A new environment in `folder`; its ``bin``."""
+    """A new environment in `folder` with the client in it; its ``bin``."""
+    home = _environment(folder)
     wheel = _wheel(folder / "dist")
-    home = folder / "venv"
-    venv.create(home, with_pip=False, symlinks=True)
-    (packages,) = (home / "lib").glob("python3.*/site-packages")
     _pip("--python", str(home / "bin" / "python"), "install", "--no-index", "--no-deps", str(wheel))
-    (installed,) = importlib.metadata.distributions(name="prooftrail", path=[str(packages)])
+    (installed,) = importlib.metadata.distributions(name="prooftrail", path=[str(_packages(home))])
     for distribution in _closure(installed.requires or []):
-        _link(distribution, packages)
+        _link(distribution, _packages(home))
     return home / "bin"
+
+
+def machine(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A machine of a CI system on which ``pip install`` of this repository works without a network: the ``bin`` of a
+    new environment, which holds what the client and its build need but not the client, and pip's variables."""
+    home = _environment(folder)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wanted = tomllib.load(file)
+    for distribution in _closure(["pip", *wanted["build-system"]["requires"], *wanted["project"]["dependencies"]]):
+        _link(distribution, _packages(home))
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return home / "bin", offline  # "false" is how pip's variable says that there is none
+
+
+def _environment(folder: Path) -> Path:
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    return folder / "venv"
+
+
+def _packages(home: Path) -> Path:
+    (found,) = (home / "lib").glob("python3.*/site-packages")
+    return found
 
 
 def _wheel(into: Path) -> Path:

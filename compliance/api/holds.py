@@ -14,7 +14,7 @@ from config.api.strict import StrictSerializer
 from config.errors import InvalidError, MissingError
 from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.permissions import opens_to
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.models import Hold, Record
 from evidence.people import display_names, visible_systems
 
@@ -65,7 +65,7 @@ class HoldList(APIView):
     @extend_schema(
         operation_id="holds_place",
         request=HoldIn,
-        responses={201: inline_serializer("HoldPlaced", {"hold": HoldOut, "receipt": serializers.DictField()})},
+        responses={201: written("HoldPlaced", hold=HoldOut)},
     )
     def post(self, request: Request) -> Response:
         """Keep a record, everything of a release, or everything of a system, until the hold is released."""
@@ -79,7 +79,7 @@ class HoldList(APIView):
             visible=visible_systems(person_of(request)),
             idempotency=idempotency_of(request),
         )
-        return answer(placed, hold=_shown([Hold.objects.get(placed_by=placed.index)])[0])
+        return answer(placed, hold=_shown([_find(request, placed.body["hold"])])[0])
 
 
 class HoldRelease(APIView):
@@ -88,22 +88,28 @@ class HoldRelease(APIView):
     @extend_schema(
         operation_id="holds_release",
         request=ReleaseIn,
-        responses={201: inline_serializer("HoldReleased", {"hold": HoldOut, "receipt": serializers.DictField()})},
+        responses={201: written("HoldReleased", hold=HoldOut)},
     )
     def post(self, request: Request, hold_id: str) -> Response:
         """End a hold: what it kept follows its retention again."""
         data = ReleaseIn(data=request.data)
         data.is_valid(raise_exception=True)
-        hold = holds.in_systems(visible_systems(person_of(request))).filter(pk=hold_id).first()
-        if hold is None:
-            raise MissingError(f"There is no hold {hold_id!r}.", code="hold_unknown")
+        hold = _find(request, hold_id)
         placed = holds.release_hold(
             hold,
             actor=actor_of(request),
             reason=data.validated_data["reason"],
             idempotency=idempotency_of(request),
         )
-        return answer(placed, hold=_shown([Hold.objects.get(pk=hold.pk)])[0])
+        return answer(placed, hold=_shown([_find(request, hold_id)])[0])
+
+
+def _find(request: Request, hold_id: str) -> Hold:
+    """A hold on what who asks may see. Raises MissingError ``hold_unknown``."""
+    hold = holds.in_systems(visible_systems(person_of(request))).filter(pk=hold_id).first()
+    if hold is None:
+        raise MissingError(f"There is no hold {hold_id!r}.", code="hold_unknown")
+    return hold
 
 
 def _shown(found: list[Hold]) -> list[dict[str, Any]]:

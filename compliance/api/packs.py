@@ -19,7 +19,7 @@ from config.api.strict import StrictSerializer
 from config.errors import MissingError
 from evidence.api.actors import actor_of, idempotency_of, principal_of
 from evidence.api.permissions import opens_to
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.models import System
 from evidence.people import visible_systems
 
@@ -43,7 +43,7 @@ PackOut = inline_serializer(
         "error": serializers.CharField(allow_null=True),
     },
 )
-PackWritten = inline_serializer("PackWritten", {"pack": PackOut, "receipt": serializers.DictField()})
+PackWritten = written("PackWritten", pack=PackOut)
 
 
 def shown(packs: list[Pack]) -> list[dict[str, Any]]:

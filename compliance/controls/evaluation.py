@@ -95,7 +95,7 @@ def judge(control: Control, item: Item, now: datetime) -> Row:
 
 def _excepted(verdict: Verdict, control: Control, item: Item) -> Verdict:
     for waiver in item.waivers:
-        if waiver.covers(control.waived_by, item.event.scope, item.event.at):
+        if waiver.covers(control.waived_by, item.event.scope, item.event.release, item.event.at):
             detail = f"{verdict.detail}; waived by {waiver.exception} until {waiver.end:%Y-%m-%d %H:%M} UTC"
             records = (*verdict.records, waiver.approved_by)
             return Verdict(Verdict.EXCEPTED, detail, records, verdict.met_at, verdict.due)

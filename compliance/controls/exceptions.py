@@ -8,7 +8,7 @@ from compliance.controls.facts import Waiver
 from evidence.events import Event
 from evidence.tlog.leaf import parse_time
 
-CLOSING = frozenset({"exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated"})
+CLOSING = frozenset(f"exception.{end}" for end in ("rejected", "withdrawn", "revoked", "remediated", "superseded"))
 
 
 #: Records of an exception that change nothing about it.
@@ -32,6 +32,8 @@ class Terms:
     index: int
     requirements: frozenset[str]
     systems: frozenset[str]
+    #: Those alone that it waives for; none means every release of the systems.
+    releases: frozenset[str]
     effective_from: datetime
     expires_at: datetime
     #: How many different people must approve, and who has.
@@ -91,6 +93,13 @@ class Life:
         return fold(self.transitions)
 
     @property
+    def claimed(self) -> bool:
+        """Whether a sheet that it was imported from calls it approved, and nothing here has changed that."""
+        imported = self.request.facts.get("imported") or {}
+        amended = any(event.kind == "exception.amended" for event in self.events)
+        return imported.get("status") == "approved" and not amended
+
+    @property
     def in_force_from(self) -> datetime | None:
         """When the last approval that it needed was received for the first time; None as long as one lacks."""
         return next((terms.since for terms in self.terms if terms.approved), None)
@@ -115,9 +124,12 @@ class Life:
     def state_at(self, now: datetime) -> str:
         if self.closed is not None:
             return self.closed.kind.removeprefix("exception.")
-        if self.in_force_from is None:
+        approved = self.terms[-1].approved
+        if not approved and not self.claimed:
             return "requested"
-        return "expired" if now >= self.expires_at else "active"
+        if now >= self.expires_at:
+            return "expired"
+        return "active" if approved else "claimed"
 
     def waivers(self) -> list[Waiver]:
         """What it waives and when, each uninterrupted stretch by itself; none while it names no requirement.
@@ -138,12 +150,11 @@ class Life:
         start, end = max(terms.since, terms.effective_from), min(until, terms.expires_at)
         if not terms.approved or not terms.requirements or start >= end:
             return None
-        return Waiver(self.id, terms.requirements, terms.systems, start, end, terms.index)
+        return Waiver(self.id, terms.requirements, terms.systems, terms.releases, start, end, terms.index)
 
 
 def _continues(before: Waiver, after: Waiver) -> bool:
-    same = (before.requirements, before.systems) == (after.requirements, after.systems)
-    return same and before.end >= after.start
+    return before.covering == after.covering and before.end >= after.start
 
 
 def fold(transitions: Sequence[Event]) -> list[Terms]:
@@ -154,6 +165,7 @@ def fold(transitions: Sequence[Event]) -> list[Terms]:
         index=request.index,
         requirements=frozenset(request.facts["requirements"]),
         systems=frozenset(request.scope),
+        releases=frozenset(request.facts.get("releases", ())),
         effective_from=parse_time(request.facts["effective_from"]),
         expires_at=parse_time(request.facts["expires_at"]),
         needed=int(request.facts["approvals_needed"]),
@@ -176,6 +188,7 @@ def _after(terms: Terms, event: Event) -> Terms:
             terms,
             requirements=requirements,
             systems=frozenset(event.scope),
+            releases=frozenset(facts["changes"].get("releases", terms.releases)),
             needed=int(facts["approvals_needed"]),
             people=frozenset(),
             approved=False,

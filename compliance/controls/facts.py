@@ -14,16 +14,23 @@ class Waiver:
     exception: str
     requirements: frozenset[str]
     systems: frozenset[str]
+    #: None means every release of the systems.
+    releases: frozenset[str]
     start: datetime
     end: datetime
     #: Record that put it in force.
     approved_by: int
 
-    def covers(self, requirements: frozenset[str], systems: Sequence[str], when: datetime) -> bool:
+    @property
+    def covering(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        return self.requirements, self.systems, self.releases
+
+    def covers(self, requirements: frozenset[str], systems: Sequence[str], release: str | None, when: datetime) -> bool:
         return (
             self.start <= when < self.end
             and not requirements.isdisjoint(self.requirements)
             and not self.systems.isdisjoint(systems)
+            and (not self.releases or release in self.releases)
         )
 
 

@@ -13,6 +13,7 @@ from compliance.models.packs import ALPHABET
 from config.api.times import parse_time
 from config.errors import ConflictError, ForbiddenError, InvalidError, MissingError
 from evidence import storage
+from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor, Idempotency, Placed, append, service_draft
 from evidence.models import System
 from evidence.people import Principal, visible_systems
@@ -61,16 +62,14 @@ def request_pack(
         raise InvalidError("The period ends before it begins.", code="period_invalid", where="$.to")
     if start > now:
         raise InvalidError("The period has not begun yet.", code="period_invalid", where="$.from")
-    wanted, excluded = _systems(person, systems)
-    body = {
-        "pack": f"{start:%Y%m%d}-" + "".join(secrets.choice(ALPHABET) for _ in range(6)),
-        "from": format_time(start),
-        "to": format_time(end),
-        "systems": wanted,
-        "excluded": excluded,
-    }
-    draft = service_draft("pack.requested", body, actor=actor, systems=wanted, idempotency=idempotency)
-    return append(draft)
+    number = f"{start:%Y%m%d}-" + "".join(secrets.choice(ALPHABET) for _ in range(6))
+
+    def compose(_: datetime) -> Composed:
+        wanted, excluded = _systems(person, systems)
+        period = {"from": format_time(start), "to": format_time(end)}
+        return Composed({"pack": number, **period, "systems": wanted, "excluded": excluded}, wanted)
+
+    return append_composed("pack.requested", compose, actor=actor, idempotency=idempotency)
 
 
 def _systems(person: Principal, names: Sequence[str]) -> tuple[list[str], list[str]]:

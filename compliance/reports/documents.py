@@ -63,7 +63,8 @@ def _data(figures: Monthly) -> dict[str, Any]:
         "footer": f"Made {figures.made_at:%Y-%m-%d %H:%M} UTC from {figures.ledger_size} records of the ledger",
         "cards": [*map(_card, figures.headline), *_completion(figures)],
         "overdue": figures.overdue_items,
-        "movement": f"{exceptions.opened.value} requested and {exceptions.closed.value} closed in the period; "
+        "movement": f"At the end: {exceptions.states} "
+        f"{exceptions.opened.value} requested and {exceptions.closed.value} closed in the period; "
         f"{exceptions.opened.before} and {exceptions.closed.before} in the one before.",
         "severity": _counts(exceptions.by_severity),
         "expiry": _counts(exceptions.by_expiry),
@@ -111,13 +112,14 @@ def _day(moment: datetime | None) -> str:
 
 def _release(line: ReleaseLine) -> list[str]:
     deployed = f"{line.deployed}, {line.deployed_at:%d %b %H:%M}" if line.deployed_at else line.deployed
-    approvals = ", ".join(line.approvals) or "none"
-    stale = f" ({line.stale} stale)" if line.stale else ""
+    approvals = ", ".join(line.approved) or "none"
+    rejected = f", rejected by {', '.join(line.rejected)}" if line.rejected else ""
+    stale = f" ({len(line.stale)} stale)" if line.stale else ""
     state = f"{line.state}, rolled back" if line.rolled_back else line.state
     return [
         f"{line.tag} ({line.system})",
         f"{line.type}, {state}",
-        approvals + stale,
+        approvals + rejected + stale,
         deployed,
         line.validation,
         line.metrics,

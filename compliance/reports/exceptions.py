@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from exceptions.models import Transition
-from exceptions.models.terms import OPEN, SEVERITIES, standing
+from exceptions.models.terms import CLAIMED, ENDED, OPEN, REQUESTED, SEVERITIES, standing
 
 #: (title, least days since the request)
 AGES = [("under 30 days", 0), ("30 to 89 days", 30), ("90 to 179 days", 90), ("180 days and more", 180)]
 #: (title, most days until the expiry)
 EXPIRIES = [("overdue", 0), ("within 7 days", 7), ("8 to 30 days", 30), ("31 to 90 days", 90), ("later", 10**6)]
 OPENINGS = ("exception.requested",)
-CLOSINGS = ("exception.rejected", "exception.withdrawn", "exception.revoked", "exception.remediated")
+CLOSINGS = tuple(f"exception.{name}" for name in ENDED)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Owner:
 @dataclass(frozen=True)
 class Exceptions:
     open: Count
-    active: Count
-    waiting: Count
     overdue_count: Count
+    #: Those that are open, by state.
+    by_state: list[Count]
     opened: Count
     closed: Count
     by_severity: list[Count]
@@ -66,6 +66,21 @@ class Exceptions:
     by_expiry: list[Count]
     owners: list[Owner]
     overdue: list[Overdue]
+
+    @property
+    def states(self) -> str:
+        """In a sentence: what an approval elsewhere claims is told apart from what was approved here."""
+        return ", ".join(f"{count.value} {count.title}" for count in self.by_state) + "."
+
+
+#: What an open exception may be, and how that is said.
+_STATES = [
+    ("active", "active"),
+    ("scheduled", "approved and not begun"),
+    (REQUESTED, "waiting for approval"),
+    (CLAIMED, "approved elsewhere and not ratified"),
+    ("expired", "expired"),
+]
 
 
 def as_of(moment: datetime, systems: Sequence[str]) -> list[Transition]:
@@ -92,9 +107,8 @@ def figures(
     at, was = states(now, end), states(then, before_end)
     return Exceptions(
         open=Count("exceptions open", len(now), len(then), f"{link}?state=open"),
-        active=Count("active", at["active"], was["active"], f"{link}?state=active"),
-        waiting=Count("waiting for approval", at["requested"], was["requested"], f"{link}?state=requested"),
         overdue_count=Count("expired, still open", at["expired"], was["expired"], f"{link}?state=expired"),
+        by_state=[Count(title, at[state], was[state], f"{link}?state={state}") for state, title in _STATES],
         opened=Count(
             "requested",
             changes(OPENINGS, start, end, systems).count(),

@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 from django.contrib.admin.utils import quote
 from django.db.models import F, Q
 
-from evidence.events import BACKFILLED
+from evidence import approvals, events
+from evidence.events import BACKFILLED, Event
 from evidence.models import Record, Release
-from evidence.releases import current_approvals
 
 #: The metrics snapshot is due this long after the deployment (R1.7).
 METRICS_DUE = timedelta(hours=2)
 KINDS = ("deploy.finished", "validation.result", "metrics.snapshot", "rollback")
 #: What history lacks: nobody is late with it.
 NOT_RECORDED = "not recorded"
+_STALE = "stale"
 #: History is part of the month in which it happened, whenever it was recorded.
 _HISTORY = Q(at__gt=F("occurred") + BACKFILLED)
 
@@ -29,8 +30,10 @@ class ReleaseLine:
     state: str
     ticket: str
     captain: str
-    approvals: tuple[str, ...]
-    stale: int
+    #: Roles by what counts in them for the newest manifest; `stale` ones have decided about an earlier manifest only.
+    approved: tuple[str, ...]
+    rejected: tuple[str, ...]
+    stale: tuple[str, ...]
     deployed_at: datetime | None
     deployed: str
     validation: str
@@ -52,20 +55,20 @@ def figures(*, start: datetime, end: datetime, systems: Sequence[str]) -> list[R
     known = Record.objects.counting().filter(Q(at__lt=end) | _HISTORY, occurred__lt=end).exclude(release=None)
     active = known.filter(kind__in=["release.opened", *KINDS], occurred__gte=start)
     found = Release.objects.in_systems(systems).filter(pk__in=active.values("release"))
-    releases = list(found.select_related("system").prefetch_related("approvals"))
+    releases = list(found.select_related("system"))
+    decisions = events.of_releases([release.pk for release in releases], kinds=["approval"])
     records: dict[str | None, list[Record]] = {}
     evidence = known.filter(kind__in=KINDS, release__in=[r.pk for r in releases])
     for record in evidence.order_by("index"):
         records.setdefault(record.release, []).append(record)
-    return [_line(release, records.get(release.pk, []), end) for release in releases]
+    return [_line(r, records.get(r.pk, []), decisions.get(r.pk, []), end) for r in releases]
 
 
-def _line(release: Release, records: list[Record], moment: datetime) -> ReleaseLine:
+def _line(release: Release, records: list[Record], decisions: list[Event], moment: datetime) -> ReleaseLine:
     production = [record for record in records if record.facts.get("environment") == "production"]
     deploys = [record for record in production if record.kind == "deploy.finished"]
     last = deploys[-1] if deploys else None
-    approvals = [a for a in current_approvals(release.approvals.all(), release.manifest_digest) if a.at < moment]
-    standing = [a for a in approvals if a.manifest_digest == release.manifest_digest and a.decision == "approved"]
+    decided = _decided(release, decisions, moment)
     return ReleaseLine(
         id=release.pk,
         tag=release.tag,
@@ -74,14 +77,28 @@ def _line(release: Release, records: list[Record], moment: datetime) -> ReleaseL
         state=release.state,
         ticket=release.ticket_id,
         captain=release.captain,
-        approvals=tuple(sorted({approval.role for approval in standing})),
-        stale=sum(approval.manifest_digest != release.manifest_digest for approval in approvals),
+        approved=tuple(role for role, decision in decided.items() if decision == approvals.APPROVED),
+        rejected=tuple(role for role, decision in decided.items() if decision == approvals.REJECTED),
+        stale=tuple(role for role, decision in decided.items() if decision == _STALE),
         deployed_at=last.occurred if last else None,
         deployed=(last.outcome or "finished") if last else "not deployed",
         validation=_validation(production, last),
         metrics=_metrics(production, last, moment),
         rolled_back=any(record.kind == "rollback" for record in records),
     )
+
+
+def _decided(release: Release, decisions: Sequence[Event], moment: datetime) -> dict[str, str]:
+    """What counts in each role that has decided anything by then, as the gate judges it; by name."""
+    received = [event for event in decisions if event.at < moment]
+    found: dict[str, str] = {}
+    for role in sorted({str(event.facts.get("role")) for event in received}):
+        counting = approvals.decision(received, role, release.manifest_digest)
+        if counting is not None:
+            found[role] = str(counting.outcome)
+        elif approvals.standing(approvals.in_role(received, role)):
+            found[role] = _STALE
+    return found
 
 
 def _is_history(deploy: Record) -> bool:

@@ -23,8 +23,9 @@ from compliance.models import Report, ReportMail
 from compliance.reports import digest, documents
 from compliance.reports.figures import Monthly, monthly
 from compliance.reports.months import Month
-from config.errors import ConflictError, ProoftrailError
+from config.errors import ConflictError, InvalidError, ProoftrailError
 from evidence.ledger import Actor, Idempotency, append, service_draft
+from evidence.ledger.settling import key_reused
 from evidence.models import Record, User
 from evidence.models.people import SERVICE, opaque_id
 from evidence.people import visible_systems
@@ -49,20 +50,31 @@ class _NoRecipientError(ProoftrailError):
 def request_report(
     *, kind: str, month: str, user: User, now: datetime, idempotency: Idempotency | None = None
 ) -> tuple[Report, bool]:
-    """Ask for a report to be built and mailed; (report, whether this call made it). Raises ``month_invalid``."""
+    """Ask for a report to be built and mailed; (report, whether this call made it).
+
+    Raises InvalidError ``month_invalid``, ``report_not_on_demand``; ``idempotency_key_reused`` where this person's key
+    asked for another one.
+    """
+    if kind != Report.MONTHLY:
+        raise InvalidError(
+            "A release's digest goes out by itself, on the day of the release; ask for the monthly report.",
+            code="report_not_on_demand",
+            where="$.kind",
+        )
     period = str(Month.parse(month, now=now))
-    request = idempotency.key_mac.hex()[:40] if idempotency is not None else opaque_id("req")
-    return Report.objects.get_or_create(
-        kind=kind,
-        period=period,
-        request=request,
-        defaults={
-            "id": opaque_id("rep"),
-            "requested_by": user.uid,
-            "requested_at": now,
-            "next_attempt_at": now,
-        },
+    number = _number_for(user, idempotency) if idempotency is not None else opaque_id("rep")
+    asked = {"requested_by": user.uid, "requested_at": now, "next_attempt_at": now}
+    report, made = Report.objects.get_or_create(
+        id=number, defaults={"kind": kind, "period": period, "request": number, **asked}
     )
+    if (report.kind, report.period) != (kind, period):
+        raise key_reused()
+    return report, made
+
+
+def _number_for(user: User, idempotency: Idempotency) -> str:
+    """One report for each key of a person, whatever it is of: its primary key settles two at once."""
+    return "rep_" + hashlib.sha256(user.uid.encode() + idempotency.key_mac).hexdigest()[:32]
 
 
 def schedule(now: datetime) -> None:

@@ -1,25 +1,18 @@
-"""HTTP to the service and to presigned URLs, with retries that cannot write twice."""
+"""HTTP to the service, with retries that cannot write twice."""
 
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from config.cli import environment, output, profile
+from config.cli import output, profile, sessions
 from config.cli.errors import CommandError, ExitCode
 from config.cli.problems import refusal
 from config.cli.profile import Server
-
-_RETRIED = {429, 502, 503, 504}
-_AGENT = "prooftrail-cli"
-_FIRST_WAIT = 0.25
-_LONGEST_WAIT = 30.0
-_TIMEOUT = httpx.Timeout(60, connect=10)
+from config.cli.transport import AGENT, TIMEOUT, send
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,6 @@ class Api:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._headers = {"User-Agent": _AGENT, "Accept": "application/json"}
-        if server.token:
-            self._headers["Authorization"] = f"Bearer {server.token}"
 
     @classmethod
     def current(cls) -> Self:
@@ -97,60 +87,35 @@ class Api:
         return Answer(response.status_code, response.content, data, replayed)
 
     def _response(self, method: str, path: str, **options: Any) -> httpx.Response:
-        base = f"{self.server.url}/api/v1/"
-        with httpx.Client(base_url=base, headers=self._headers, timeout=_TIMEOUT) as client:
-            response = send(client, lambda: client.build_request(method, path, **options))
+        """A CI job's session is renewed before it ends, and once where the server says that it has."""
+        if sessions.is_ending(self.server):
+            self._renew()
+        response = self._sent(method, path, **options)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._renew():
+            response = self._sent(method, path, **options)
         if not response.is_success:
             raise refusal(response)
         return response
 
+    def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
+        base = f"{self.server.url}/api/v1/"
+        headers = {"User-Agent": AGENT, "Accept": "application/json"}
+        if self.server.token:
+            headers["Authorization"] = f"Bearer {self.server.token}"
+        with httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT) as client:
+            return send(client, lambda: client.build_request(method, path, **options))
+
+    def _renew(self) -> bool:
+        """Whether there is a new access token to go on with."""
+        if not sessions.is_renewable(self.server):
+            return False
+        try:
+            self.server = sessions.renewed(Api(Server(self.server.url)), self.server)
+        except CommandError as error:  # the old one may hold yet, or the server says that it does not
+            output.note(f"The session was not renewed: {error}")
+            return False
+        return True
+
 
 def _key(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": key or str(uuid.uuid4())}
-
-
-def send(client: httpx.Client, build: Callable[[], httpx.Request]) -> httpx.Response:
-    """Send a request, built anew for each try, until it is answered or the tries are used up."""
-    left = environment.retries()
-    wait = _FIRST_WAIT
-    while True:
-        try:
-            response = client.send(build())
-        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
-            raise CommandError(f"The request cannot be sent: {error}", code=ExitCode.USAGE) from error
-        except httpx.TransportError as error:
-            if not left:
-                raise _unreachable(error) from error
-            trouble, pause = _reason(error), wait
-        else:
-            if response.status_code not in _RETRIED or not left:
-                return response
-            trouble, pause = f"the server answered {response.status_code}", _retry_after(response, wait)
-        output.note(f"{trouble}; trying again in {pause:g} s")
-        time.sleep(pause)
-        left, wait = left - 1, min(wait * 2, _LONGEST_WAIT)
-
-
-@contextmanager
-def presigned() -> Iterator[httpx.Client]:
-    """A client for presigned URLs, which must not see the token."""
-    with httpx.Client(headers={"User-Agent": _AGENT}, timeout=_TIMEOUT) as client:
-        yield client
-
-
-def _retry_after(response: httpx.Response, default: float) -> float:
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), _LONGEST_WAIT) if value.isascii() and value.isdigit() else default
-
-
-def _reason(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
-
-
-def _unreachable(error: httpx.TransportError) -> CommandError:
-    # The request is known: every error here comes out of `send`. Its query may be a secret (presigned URLs).
-    return CommandError(
-        f"No answer from {error.request.url.copy_with(query=None)}: {_reason(error)}",
-        code=ExitCode.SERVER,
-        advice="Check PROOFTRAIL_URL and the network; running the command again is safe.",
-    )

@@ -3,9 +3,9 @@
 import httpx
 
 from config.cli import environment
-from config.cli.api import send
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.profile import Server
+from config.cli.transport import send
 
 #: What a GitLab job calls its id-token under ``id_tokens``, if it is not told otherwise.
 VARIABLE = "PROOFTRAIL_ID_TOKEN"
@@ -24,10 +24,21 @@ def of_this_job(audience: str, *, variable: str | None = None) -> str:
         return given.strip()
     if variable:
         raise usage(f"{variable} is not set", _HOW)
-    url, token = environment.variable(_REQUEST_URL), environment.variable(_REQUEST_TOKEN)
-    if url is None or token is None:
+    runner = _runner()
+    if runner is None:
         raise usage("This job has no id-token", _HOW)
-    return _from_github(url, token, audience)
+    return _from_github(*runner, audience)
+
+
+def can_ask_for_more() -> bool:
+    """Whether this job gets a new id-token whenever it asks; a variable holds one, and each is good for one login."""
+    return environment.variable(VARIABLE) is None and _runner() is not None
+
+
+def _runner() -> tuple[str, str] | None:
+    """Where GitHub's runner makes id-tokens, and the token that it wants."""
+    url, token = environment.variable(_REQUEST_URL), environment.variable(_REQUEST_TOKEN)
+    return (url, token) if url is not None and token is not None else None
 
 
 def _from_github(url: str, token: str, audience: str) -> str:

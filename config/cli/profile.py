@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,30 @@ from urllib.parse import urlsplit
 import typer
 
 from config.cli import environment, trust
-from config.cli.errors import usage
+from config.cli.errors import CommandError, usage
 from evidence.tlog.errors import MalformedError
 from evidence.tlog.note import Verifier
+
+
+@dataclass(frozen=True)
+class Session:
+    """How a CI job signed in, and until when that holds: what it takes to do so again."""
+
+    audience: str
+    pipeline: str | None
+    #: RFC 3339, by this machine's clock.
+    expires_at: str
+
+    @property
+    def ends(self) -> datetime:
+        return datetime.fromisoformat(self.expires_at)
+
+    @property
+    def is_whole(self) -> bool:
+        try:
+            return self.ends.tzinfo is not None
+        except (TypeError, ValueError):
+            return False
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,8 @@ class Server:
     url: str
     token: str | None = None
     log_keys: tuple[Verifier, ...] = ()
+    #: Of a token that came of a CI job's id-token and can be renewed.
+    session: Session | None = None
 
     @property
     def sends_in_clear(self) -> bool:
@@ -60,7 +84,7 @@ def path() -> Path:
 
 
 def load() -> dict[str, Any]:
-    """``{current, servers: {url: {token, log_keys}}}``; empty before the first login."""
+    """``{current, servers: {url: {token, log_keys, session?}}}``; empty before the first login."""
     try:
         text = path().read_text()
     except FileNotFoundError:
@@ -73,15 +97,27 @@ def load() -> dict[str, Any]:
         if not all(isinstance(keys, list) for keys in known) or not isinstance(found["current"], str | None):
             raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise usage(f"{path()} is damaged", "Move it away and log in again.") from error
+        raise _damaged() from error
     return found
+
+
+def _damaged() -> CommandError:
+    return usage(f"{path()} is damaged", "Move it away and log in again.")
 
 
 def save(server: Server) -> None:
     """Remember this server and make it the current one."""
     profile = load()
-    profile["servers"][server.url] = {"token": server.token, "log_keys": [trust.stored(key) for key in server.log_keys]}
+    entry = {"token": server.token, "log_keys": [trust.stored(key) for key in server.log_keys]}
+    profile["servers"][server.url] = entry | ({"session": asdict(server.session)} if server.session else {})
     profile["current"] = server.url
+    _write(profile)
+
+
+def keep_session(url: str, token: str, session: Session) -> None:
+    """A renewed session, for the commands that follow."""
+    profile = load()
+    profile["servers"][url] |= {"token": token, "session": asdict(session)}
     _write(profile)
 
 
@@ -105,7 +141,15 @@ def _write(profile: dict[str, Any]) -> None:
 def known(url: str) -> Server | None:
     """What was stored for this server at login."""
     entry = load()["servers"].get(url)
-    return Server(url, entry.get("token"), _restored(entry)) if entry else None
+    return Server(url, entry.get("token"), _restored(entry), _session(entry)) if entry else None
+
+
+def _session(entry: dict[str, Any]) -> Session | None:
+    try:
+        session = Session(**entry["session"]) if "session" in entry else None
+    except TypeError as error:
+        raise _damaged() from error
+    return session if session is not None and session.is_whole else None
 
 
 def _restored(entry: dict[str, Any]) -> tuple[Verifier, ...]:
@@ -125,8 +169,10 @@ def current() -> Server:
     if url is None:
         raise usage("There is no server", "Set PROOFTRAIL_URL and PROOFTRAIL_TOKEN, or run `prooftrail login --url …`.")
     stored = known(url) or Server(url)
-    token = environment.variable("PROOFTRAIL_TOKEN") or stored.token
-    return Server(url, check_token(token) if token else None, trust.merged(stored.log_keys, _given_keys()))
+    given_token = environment.variable("PROOFTRAIL_TOKEN")
+    token, session = (given_token, None) if given_token else (stored.token, stored.session)
+    keys = trust.merged(stored.log_keys, _given_keys())
+    return Server(url, check_token(token) if token else None, keys, session)
 
 
 def all_log_keys() -> tuple[Verifier, ...]:

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 
 from config.cli import output, progress
-from config.cli.api import Api, presigned, segment, send
+from config.cli.api import Api, segment
 from config.cli.errors import CommandError, ExitCode
 from config.cli.files import LocalFile, chunks
 from config.cli.progress import Shown
+from config.cli.transport import presigned, send
 
 _POLL_FIRST = 0.5
 _POLL_LONGEST = 5.0

@@ -1,9 +1,14 @@
 """The counters of one process, in a small file that every other process of the server can read.
 
 Workers are processes of their own, and Prometheus asks whichever of them answers. So each has a file of numbers, mapped
-into memory and written by its event loop alone, and an answer adds up all files of the server. The usual client
-library would do the same with files that grow by label, under a lock, in a directory that whoever starts the server has
-to empty. Here what can be counted is known beforehand: a file of fixed size, no lock, and a microsecond for a request.
+into memory and written by its event loop alone, and an answer adds up all files of the server. What can be counted is
+known beforehand: a file of fixed size, and no lock.
+
+Why not prometheus_client (measured with 0.26): in its multiprocess mode the same counting takes 5.2 µs for a request,
+here it takes 0.5, on the loop that writes the ledger. Its files outlive their process until a hook of the server's says
+that it has died, and Granian has none: requests in flight in a worker that was killed would stay in flight, and its
+folder has to be emptied by whoever starts the server. So the code that knows which processes live would stay ours. What
+is left, the text format, is the forty lines of `exposition.py`.
 """
 
 import bisect

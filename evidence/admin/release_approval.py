@@ -3,12 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from evidence.admin.forms import LedgerForm, actor, page, person, written
+from evidence.admin.forms import LedgerForm, actor, page, person
 from evidence.admin.release_page import roles_of, url
+from evidence.admin.release_steps import back_when_recorded
 from evidence.deploys import Deployment
 from evidence.ledger import Placed, reader
 from evidence.models import Release
@@ -44,12 +44,11 @@ def approve_view(request: HttpRequest, release: Release, crumbs: Any) -> HttpRes
     form = ApprovalForm(
         request.POST or None, roles=roles, initial={"manifest_digest": digest, "role": request.GET.get("role")}
     )
-    if request.method == "POST":
-        placed = written(form, lambda: _approve(request, release, form))
-        if placed is not None:
-            messages.success(request, f"Your decision is record #{placed.index}.")
-            return HttpResponseRedirect(url(release))
-    return page(
+
+    def write() -> Placed:
+        return _approve(request, release, form)
+
+    return back_when_recorded(request, form, write, url(release), "Your decision is record #{}.") or page(
         request,
         "evidence/approve.html",
         title="Sign off",

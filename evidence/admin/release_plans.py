@@ -5,14 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from evidence import events, incidents, planned, release_policy
-from evidence.admin.forms import LedgerForm, form_page, page, person, text_input, written
-from evidence.admin.release_steps import may_work, record
+from evidence.admin.forms import LedgerForm, page, person, text_input
+from evidence.admin.release_steps import WORKERS, back_when_recorded, form_or_back, record, require
 from evidence.admin_base import has_role
 from evidence.deploys import PRODUCTION, STAGING
 from evidence.ledger import Placed
@@ -24,12 +22,13 @@ from evidence.tlog.leaf import format_time
 SPARE, MOST = 3, 50
 _MINUTE = "%Y-%m-%dT%H:%M"
 _DEPLOYS = [("", "–"), (STAGING, "staging"), (PRODUCTION, "production")]
+PLANNERS = ("captain",)
 _LABELS = ("Step", "Owner", "From (UTC)", "To (UTC)", "Deploy")
 _PARTS = ("step", "owner", "from", "to", "deploy")
 
 
 def may_plan(request: HttpRequest, release: Release) -> bool:
-    return release.state == "open" and has_role(request, ("captain",))
+    return release.state == "open" and has_role(request, PLANNERS)
 
 
 class PlanForm(LedgerForm):
@@ -111,18 +110,16 @@ class PlanForm(LedgerForm):
 
 def plan_view(request: HttpRequest, release: Release, back: str, crumbs: Any) -> HttpResponse:
     """The steps as they are planned now, by the policy or the release's own plan, to be planned anew."""
-    if not may_plan(request, release):
-        raise PermissionDenied
+    require(request, release, PLANNERS)
     known = events.of_release(release.pk, kinds=["cutover.planned"])
     plans = planned.plans(release, known, release_policy.load())
     form = PlanForm(request.POST or None, plans=plans)
-    if request.method == "POST":
-        placed = written(form, lambda: record(request, release, form, "cutover.planned", form.body()))
-        if placed is not None:
-            messages.success(request, f"Recorded as #{placed.index}.")
-            return HttpResponseRedirect(f"{back}#cutover")
+
+    def write() -> Placed:
+        return record(request, release, form, "cutover.planned", form.body())
+
     own = bool(known)
-    return page(
+    return back_when_recorded(request, form, write, f"{back}#cutover") or page(
         request,
         "evidence/cutover_plan.html",
         title="Plan the cutover",
@@ -170,20 +167,14 @@ class HotfixForm(LedgerForm):
 
 def hotfix_view(request: HttpRequest, release: Release, back: str, crumbs: Any) -> HttpResponse:
     """A `hotfix` record, filled in with the newest incident that is open in the system."""
-    if not may_work(request, release):
-        raise PermissionDenied
+    require(request, release, WORKERS)
     form = HotfixForm(request.POST or None, initial=_known(request, release))
 
     def write() -> Placed:
         return record(request, release, form, "hotfix", form.body())
 
-    if request.method == "POST":
-        placed = written(form, write)
-        if placed is not None:
-            messages.success(request, f"Recorded as #{placed.index}.")
-            return HttpResponseRedirect(back)
     lead = "Record that this release is the answer to trouble in production, and to which."
-    return form_page(request, form, title="Record a hotfix", lead=lead, submit="Record", crumbs=crumbs, cancel=back)
+    return form_or_back(request, form, write, back, title="Record a hotfix", lead=lead, submit="Record", crumbs=crumbs)
 
 
 def _known(request: HttpRequest, release: Release) -> dict[str, Any]:

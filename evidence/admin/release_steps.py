@@ -12,10 +12,10 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidg
 from evidence.admin.forms import LedgerForm, actor, form_page, person, text_input, written
 from evidence.admin_base import has_role
 from evidence.checklist import Item, Section, answer_body
-from evidence.ledger import Placed, append
+from evidence.ledger import Placed
 from evidence.models import Release
 from evidence.readiness import checklist_state, readiness
-from evidence.records import plain_draft
+from evidence.records import append_plain
 from evidence.releases import ENDERS, end
 
 #: Roles that work on a release; approvers answer checklists and confirm steps as well.
@@ -75,37 +75,43 @@ def may_end(request: HttpRequest, release: Release) -> bool:
     return release.state == "open" and has_role(request, ENDERS)
 
 
-def _require_work(request: HttpRequest, release: Release) -> None:
-    if not may_work(request, release):
+def require(request: HttpRequest, release: Release, roles: tuple[str, ...]) -> None:
+    """Whoever may not do it goes no further. Whether the release is still open is, of a form that is sent, the ledger's
+    to say: an impatient second click is answered as the first, also where that one ended it (R4.1)."""
+    if not has_role(request, roles) or (request.method != "POST" and release.state != "open"):
         raise PermissionDenied
 
 
 def record(request: HttpRequest, release: Release, form: LedgerForm, kind: str, body: Mapping[str, Any]) -> Placed:
     """A record of the person's own, by the same way as over the API."""
-    return append(
-        plain_draft(
-            {"kind": kind, "release": release.pk, "body": dict(body)},
-            principal=person(request),
-            actor=actor(request),
-            idempotency=form.idempotency(request),
-        )
+    return append_plain(
+        {"kind": kind, "release": release.pk, "body": dict(body)},
+        principal=person(request),
+        actor=actor(request),
+        idempotency=form.idempotency(request),
     )
 
 
-def _answer(
+def back_when_recorded(
+    request: HttpRequest, form: LedgerForm, write: Callable[[], Placed], back: str, said: str = "Recorded as #{}."
+) -> HttpResponse | None:
+    """Where a form that was sent leads once its record is written; None as long as it is not."""
+    placed = written(form, write) if request.method == "POST" else None
+    if placed is None:
+        return None
+    messages.success(request, said.format(placed.index))
+    return HttpResponseRedirect(back)
+
+
+def form_or_back(
     request: HttpRequest, form: LedgerForm, write: Callable[[], Placed], back: str, **context: Any
 ) -> HttpResponse:
-    """The form, or back to the release once its record is written."""
-    if request.method == "POST":
-        placed = written(form, write)
-        if placed is not None:
-            messages.success(request, f"Recorded as #{placed.index}.")
-            return HttpResponseRedirect(back)
-    return form_page(request, form, cancel=back, **context)
+    """A form's page, or back to the release once its record is written."""
+    return back_when_recorded(request, form, write, back) or form_page(request, form, cancel=back, **context)
 
 
 def checklist_view(request: HttpRequest, release: Release, item_id: str, back: str, crumbs: Any) -> HttpResponse:
-    _require_work(request, release)
+    require(request, release, WORKERS)
     section, item = _item(release, item_id)
     form = ChecklistForm(request.POST or None)
 
@@ -116,7 +122,7 @@ def checklist_view(request: HttpRequest, release: Release, item_id: str, back: s
         )
         return record(request, release, form, "release.checklist", body)
 
-    return _answer(
+    return form_or_back(
         request,
         form,
         write,
@@ -138,7 +144,7 @@ def _item(release: Release, item_id: str) -> tuple[Section, Item]:
 
 def cutover_view(request: HttpRequest, release: Release, number: int, back: str, crumbs: Any) -> HttpResponse:
     """Start or finish the step that stands in this place."""
-    _require_work(request, release)
+    require(request, release, WORKERS)
     steps = readiness(release).cutover
     if number >= len(steps):
         raise Http404(f"the cutover has no step {number}")
@@ -151,11 +157,11 @@ def cutover_view(request: HttpRequest, release: Release, number: int, back: str,
         return record(request, release, form, "cutover.step", {k: v for k, v in body.items() if v})
 
     lead = f"Recorded with your name and this moment as the time when “{step.step}” {state}."
-    return _answer(request, form, write, back, title=f"{verb}: {step.step}", lead=lead, submit=verb, crumbs=crumbs)
+    return form_or_back(request, form, write, back, title=f"{verb}: {step.step}", lead=lead, submit=verb, crumbs=crumbs)
 
 
 def notice_view(request: HttpRequest, release: Release, back: str, crumbs: Any) -> HttpResponse:
-    _require_work(request, release)
+    require(request, release, WORKERS)
     form = NoticeForm(request.POST or None)
 
     def write() -> Placed:
@@ -163,13 +169,12 @@ def notice_view(request: HttpRequest, release: Release, back: str, crumbs: Any) 
         return record(request, release, form, "notice.sent", data | {"owner": person(request).name})
 
     lead = "Record that you told somebody about this release. Prooftrail sends nothing itself."
-    return _answer(request, form, write, back, title="Record a notice", lead=lead, submit="Record", crumbs=crumbs)
+    return form_or_back(request, form, write, back, title="Record a notice", lead=lead, submit="Record", crumbs=crumbs)
 
 
 def end_view(request: HttpRequest, release: Release, verb: str, back: str, crumbs: Any) -> HttpResponse:
     """Close or cancel, with a reason; refused while something must come first."""
-    if not may_end(request, release):
-        raise PermissionDenied
+    require(request, release, ENDERS)
     form = EndForm(request.POST or None)
     kind, title, lead = {
         "close": (
@@ -195,6 +200,6 @@ def end_view(request: HttpRequest, release: Release, verb: str, back: str, crumb
             idempotency=form.idempotency(request),
         )
 
-    return _answer(
+    return form_or_back(
         request, form, write, back, title=title, lead=lead, submit=title, danger=verb == "cancel", crumbs=crumbs
     )

@@ -29,7 +29,7 @@ from evidence.ledger import append
 from evidence.models import Approval, Record, Release, System
 from evidence.people import display_names, visible_systems
 from evidence.records import plain_draft
-from evidence.releases import current_approvals, given_afterwards
+from evidence.releases import current_approvals
 from evidence.tlog.leaf import format_time
 
 #: Steps of a timeline that one page shows; the list of records has the rest.
@@ -235,6 +235,7 @@ class ReleaseAdmin(RoleAdmin):
         records = Record.objects.in_systems(visible_systems(person(request))).filter(release=release.pk)
         count = records.count()
         steps = shown(records.order_by("index")[max(0, count - STEPS) : count])
+        shown_above = release_page.context(request, release)
         return page(
             request,
             "evidence/release.html",
@@ -244,8 +245,8 @@ class ReleaseAdmin(RoleAdmin):
             window=span(release.window_from, release.window_to),
             steps=steps,
             earlier=count - len(steps),
-            **_decisions(release),
-            **release_page.context(request, release),
+            **_decisions(release, shown_above["state"].given_afterwards),
+            **shown_above,
         )
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -276,9 +277,8 @@ def approval_tone(release: Release, approval: Approval) -> str:
     return "success" if approval.decision == "approved" else "danger"
 
 
-def _decisions(release: Release) -> dict[str, Any]:
+def _decisions(release: Release, late: frozenset[int]) -> dict[str, Any]:
     """Every decision, the newest first; and which records are retrospective ones, for the timeline, too."""
-    late = given_afterwards(release)
     return {"approvals": _approval_rows(release, late), "late_decisions": late}
 
 

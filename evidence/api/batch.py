@@ -24,14 +24,14 @@ from django.views.decorators.csrf import csrf_exempt
 
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError, TooLargeError
-from evidence import authority, records, repeats
+from evidence import authority, records, repeats, replays
 from evidence.api import actors, ratelimit
 from evidence.api.admission import batch_admitted
 from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import token_has_scope
 from evidence.authority import Facts
-from evidence.ledger import Actor, Draft, Idempotency, appender, rows
+from evidence.ledger import Actor, Draft, Idempotency, Placed, appender, rows
 from evidence.ledger.draft import FactsChangedError, Outcome
 from evidence.models import Token
 from evidence.people import Principal
@@ -201,10 +201,28 @@ class _Sender:
             release=_text(value, "release") or self.given["release"],
             system=_text(value, "system") or self.given["system"],
             occurred_at=_text(value, "occurred_at") or self.given["occurred_at"],
-            idempotency=self._key(None, line) or Idempotency.of_envelope(method="POST", path=self.path, body=line.data),
+            idempotency=self._envelope_key(line),
             facts=facts,
             valid_until=token.expires_at,
         )
+
+    def key_of(self, line: _Line) -> Idempotency | None:
+        """The key of a line that was refused, as far as it has one."""
+        if line.refused is not None:
+            return None
+        try:
+            value = parse_json(line.data)
+            if not isinstance(value, dict):
+                return None
+            if "payload" in value:
+                return self._envelope_key(line)
+            return self._key(value.get("idempotency_key"), line)
+        except ProoftrailError:
+            return None
+
+    def _envelope_key(self, line: _Line) -> Idempotency:
+        """The request's; else an envelope is its own."""
+        return self._key(None, line) or Idempotency.of_envelope(method="POST", path=self.path, body=line.data)
 
     def _key(self, own: Any, line: _Line) -> Idempotency | None:
         """The line's own key; else the request's key with the line's number; else none."""
@@ -292,7 +310,26 @@ def _finish(sender: _Sender, group: list[_Line], facts: Facts, outcomes: Callabl
         now = authority.refreshed()
         answers = _again(sender, group, answers, now, outdated=now.epoch != facts.epoch)
         answers = _again(sender, group, answers, Facts(), outdated=False)
+        answers = _as_before(sender, group, answers)
     return [_line(line.number, answer) for line, answer in zip(group, answers, strict=True)]
+
+
+def _as_before(sender: _Sender, group: list[_Line], answers: list[Outcome]) -> list[Outcome]:
+    """`answers`, with the first one for each line that is refused and was recorded before."""
+    refused = {p: line for p, line in enumerate(group) if _is_refused(answers[p])}
+    keys = {place: key for place, line in refused.items() if (key := sender.key_of(line)) is not None}
+    try:
+        found = replays.first_answers(sender.writer(Facts())[1], keys.values()) if keys else {}
+    except ProoftrailError:  # of the token: said already
+        return answers
+    for outcome in found.values():
+        if isinstance(outcome, Placed):
+            repeats.answered(outcome)
+    return [found.get(keys[p], answer) if p in keys else answer for p, answer in enumerate(answers)]
+
+
+def _is_refused(answer: Outcome) -> bool:
+    return isinstance(answer, ProoftrailError) and replays.may_stand(answer)
 
 
 def _again(

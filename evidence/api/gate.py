@@ -15,7 +15,7 @@ from config.errors import InvalidError
 from evidence import placing
 from evidence.api.actors import actor_of, idempotency_of, principal_of
 from evidence.api.permissions import PipelineOrPeople
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.gate import ask, decide
 from evidence.gate.findings import STATES
 from evidence.gate.policy import ENVIRONMENTS
@@ -98,9 +98,7 @@ class ReleaseGate(APIView):
     @extend_schema(
         operation_id="releases_gate_decide",
         request=inline_serializer("DecideGate", {"environment": serializers.ChoiceField(ENVIRONMENTS)}),
-        responses={
-            201: inline_serializer("GateDecided", {"decision": GateDecisionOut(), "receipt": serializers.DictField()})
-        },
+        responses={201: written("GateDecided", decision=GateDecisionOut())},
     )
     def post(self, request: Request, release_id: str) -> Response:
         """Decide: the answer under the ledger's lock, recorded with what it looked at (`gate.decision`)."""

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError
-from evidence import authority, records
+from evidence import authority, records, repeats, replays
 from evidence.api import actors, ratelimit
 from evidence.api.admission import write_admitted
 from evidence.api.authentication import bearer_in, principal_of, resolve_token
@@ -17,6 +17,9 @@ from evidence.api.parsers import parse_json, raw_body
 from evidence.api.permissions import token_has_scope
 from evidence.authority import Facts
 from evidence.ledger import Draft, Idempotency, Placed, loop
+from evidence.ledger.draft import Outcome
+from evidence.models import Token
+from evidence.people import Principal
 from evidence.rehearsal import rehearse
 from evidence.tlog.errors import TlogError
 
@@ -84,8 +87,24 @@ def receipt(sent: Sent, placed: Placed) -> tuple[int, dict[str, str], bytes]:
 
 
 def write(sent: Sent) -> Placed:
-    """Raises what refuses it: ProoftrailError or TlogError."""
-    return records.record(lambda facts: _draft(sent, facts), large=len(sent.body) > LARGE)
+    """Raises what refuses it, ProoftrailError or TlogError, unless it was recorded before: then that is the answer."""
+    try:
+        return records.record(lambda facts: _draft(sent, facts), large=len(sent.body) > LARGE)
+    except (ProoftrailError, TlogError) as refused:
+        if not replays.may_stand(refused) or (first := _first_answer(sent)) is None:
+            raise
+        placed = replays.placed_or_raised(first)
+        repeats.answered(placed)
+        return placed
+
+
+def _first_answer(sent: Sent) -> Outcome | None:
+    """What became of the same key the first time, if who asks may still know."""
+    try:
+        asked = _asked(sent)
+        return replays.first_answer(_sender(sent, Facts())[1], asked) if asked is not None else None
+    except ProoftrailError:  # of the key, or of the token: said already
+        return None
 
 
 async def write_from_memory(sent: Sent) -> Placed:
@@ -96,7 +115,8 @@ async def write_from_memory(sent: Sent) -> Placed:
     return await loop.write(lambda: _draft(sent, authority.remembered()))
 
 
-def _draft(sent: Sent, facts: Facts) -> Draft:
+def _sender(sent: Sent, facts: Facts) -> tuple[Token, Principal]:
+    """Token and principal. Raises ``not_authenticated``, ``token_invalid``, ``scope_missing``."""
     text = bearer_in(sent.authorization)
     if text is None:
         raise InvalidError("Send the header 'Authorization: Bearer <token>'.", code="not_authenticated")
@@ -104,11 +124,16 @@ def _draft(sent: Sent, facts: Facts) -> Draft:
     principal = principal_of(token)
     if not token_has_scope(token, "records:write"):
         raise ForbiddenError("The token's scopes do not include records:write.", code="scope_missing")
+    return token, principal
+
+
+def _draft(sent: Sent, facts: Facts) -> Draft:
+    token, principal = _sender(sent, facts)
     if not sent.limits:  # prepared a second time, it is the same request
         verdict = ratelimit.take(principal.uid)
         sent.limits.update(verdict.headers())
         verdict.check()
-    actor, media_type = actors.actor(principal, token), sent.media_type.partition(";")[0].strip().lower()
+    actor, media_type = actors.actor(principal, token), _media_type(sent)
     if media_type == DSSE:
         release, system, occurred_at = _query(sent.query)
         return records.signed_draft(
@@ -118,7 +143,7 @@ def _draft(sent: Sent, facts: Facts) -> Draft:
             release=release,
             system=system,
             occurred_at=occurred_at,
-            idempotency=_idempotency(sent) or Idempotency.of_envelope(method="POST", path=_path(sent), body=sent.body),
+            idempotency=_idempotency(sent) or _by_itself(sent),
             facts=facts,
             valid_until=token.expires_at,
         )
@@ -132,6 +157,19 @@ def _draft(sent: Sent, facts: Facts) -> Draft:
             valid_until=token.expires_at,
         )
     raise InvalidError(f"Send application/json or {DSSE}.", code="media_type_unsupported")
+
+
+def _media_type(sent: Sent) -> str:
+    return sent.media_type.partition(";")[0].strip().lower()
+
+
+def _asked(sent: Sent) -> Idempotency | None:
+    """The key that a request is known by."""
+    return _idempotency(sent) or (_by_itself(sent) if _media_type(sent) == DSSE else None)
+
+
+def _by_itself(sent: Sent) -> Idempotency:
+    return Idempotency.of_envelope(method="POST", path=_path(sent), body=sent.body)
 
 
 def _idempotency(sent: Sent) -> Idempotency | None:

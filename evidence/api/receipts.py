@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from drf_spectacular.utils import inline_serializer
+from rest_framework import serializers
 from rest_framework.response import Response
 
 from evidence import repeats
@@ -13,6 +15,11 @@ def receipt_of(placed: Placed) -> dict[str, Any]:
     """The receipt as an object inside a larger answer."""
     found: dict[str, Any] = json.loads(placed.receipt())
     return found
+
+
+def written(name: str, **parts: Any) -> Any:
+    """The shape of `answer`, for the API's description."""
+    return inline_serializer(name, {**parts, "receipt": serializers.DictField()})
 
 
 def answer(placed: Placed, *, status: int = 201, **parts: Any) -> Response:

@@ -17,9 +17,8 @@ from evidence import placing, records
 from evidence.api.actors import actor_of, idempotency_of, person_of, principal_of
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.readiness import PlanOut
-from evidence.api.receipts import answer
+from evidence.api.receipts import answer, written
 from evidence.api.records import row
-from evidence.ledger import append
 from evidence.models import Approval, Record, Release
 from evidence.people import display_names, visible_systems
 from evidence.readiness import readiness
@@ -109,19 +108,16 @@ class ReleaseList(APIView):
                 "window": serializers.DictField(required=False),
             },
         ),
-        responses={
-            201: inline_serializer("ReleaseOpened", {"release": ReleaseOut(), "receipt": serializers.DictField()})
-        },
+        responses={201: written("ReleaseOpened", release=ReleaseOut())},
     )
     def post(self, request: Request) -> Response:
         """Open a release (R1.1, R1.11): a `release.opened` record."""
-        draft = records.plain_draft(
+        placed = records.append_plain(
             {"kind": "release.opened", "body": request.data},
             principal=principal_of(request),
             actor=actor_of(request),
             idempotency=idempotency_of(request),
         )
-        placed = append(draft)
         release = Release.objects.select_related("system").get(opened_by=placed.index)
         return answer(placed, release=ReleaseOut(release).data)
 
@@ -163,10 +159,13 @@ class ReleaseTimeline(APIView):
         pages.ordering = "index"
         page = pages.paginate_queryset(found, request, view=self) or []
         names = display_names(record.principal for record in page)
-        late = given_afterwards(release) if any(record.kind == "approval" for record in page) else frozenset()
+        state = readiness(release) if "cursor" not in request.query_params else None
+        late: frozenset[int] = state.given_afterwards if state is not None else frozenset()
+        if state is None and any(record.kind == "approval" for record in page):
+            late = given_afterwards(release)
         found_page = pages.get_paginated_response([_step(record, names, late) for record in page])
-        if "cursor" not in request.query_params:
-            found_page.data["planned"] = PlanOut(readiness(release)).data
+        if state is not None:
+            found_page.data["planned"] = PlanOut(state).data
         return found_page
 
 
@@ -188,7 +187,7 @@ class ReleaseApprovals(APIView):
     @extend_schema(
         operation_id="releases_approve",
         request=Input,
-        responses={201: inline_serializer("Approved", {"approval": ApprovalOut(), "receipt": serializers.DictField()})},
+        responses={201: written("Approved", approval=ApprovalOut())},
     )
     def post(self, request: Request, release_id: str) -> Response:
         """Sign off, reject or withdraw, for the manifest's digest that was read (R1.5).

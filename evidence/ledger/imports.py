@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import islice
 
 from config.errors import ProoftrailError
+from evidence import projections
 from evidence.ledger import store
 from evidence.ledger.appender import append, append_all
 from evidence.ledger.draft import Actor, Draft, Placed, service_draft
@@ -29,4 +30,6 @@ def append_import(prepare: Callable[[Actor], Iterable[Draft]], *, actor: Actor) 
                 raise outcome
             placed.append(outcome.index)
     span = {"first": min(placed), "last": max(placed)} if placed else {}
-    return append(service_draft("import.completed", {"import": number, "records": len(placed), **span}, actor=actor))
+    body = {"import": number, "records": len(placed), **span}
+    with projections.prepared(body):
+        return append(service_draft("import.completed", body, actor=actor))

@@ -8,7 +8,7 @@ from django.db import connection
 
 from config.errors import ForbiddenError, GoneError, InvalidError, ProoftrailError
 from evidence import keys
-from evidence.ledger.draft import Draft, FactsChangedError, Outcome
+from evidence.ledger.draft import Draft, FactsChangedError, Idempotency, Outcome
 
 if TYPE_CHECKING:
     from evidence.ledger.head import Start
@@ -28,16 +28,25 @@ def settle_keys(drafts: Sequence[Draft], found: Known, outcomes: dict[int, Outco
         match = found.get((draft.actor.principal, draft.idempotency.key_mac))
         if match is None:
             continue
-        request_mac, index = match
-        if request_mac is None:
-            outcomes[position] = GoneError(f"Record {index} was written for this key and has been disposed of.")
-        elif request_mac != draft.idempotency.request_mac:
-            outcomes[position] = InvalidError(
-                "This Idempotency-Key was used for another request. Use a new key for a new record.",
-                code="idempotency_key_reused",
-            )
+        settled = settle_key(draft.idempotency, *match)
+        if isinstance(settled, int):
+            replays[position] = settled
         else:
-            replays[position] = index
+            outcomes[position] = settled
+
+
+def settle_key(asked: Idempotency, request_mac: bytes | None, index: int) -> int | ProoftrailError:
+    """The record that a key, kept with the HMAC of its request, has led to; or why this request is refused."""
+    if request_mac is None:
+        return GoneError(f"Record {index} was written for this key and has been disposed of.")
+    return index if request_mac == asked.request_mac else key_reused()
+
+
+def key_reused() -> InvalidError:
+    return InvalidError(
+        "This Idempotency-Key was used for another request. Use a new key for a new record.",
+        code="idempotency_key_reused",
+    )
 
 
 def repeated_in_batch(drafts: Sequence[Draft], outcomes: dict[int, Outcome], replays: dict[int, int]) -> list[int]:

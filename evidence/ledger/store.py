@@ -10,6 +10,7 @@ A batch of ordinary records asks once and writes once, whatever its length. Reco
 others (`admit`, `apply`, projections of their own) take their own round trips in between.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -29,6 +30,8 @@ from evidence.tlog.merkle import Growth, leaf_hash
 from evidence.tlog.note import sign_note
 from evidence.tlog.tiles import TILE
 from evidence.tlog.tlog_proof import format_proof
+
+logger = logging.getLogger(__name__)
 
 MAX_AHEAD = timedelta(minutes=5)
 PARTITION = 1_000_000
@@ -144,7 +147,12 @@ def _alone(error: Exception) -> ProoftrailError:
     if not isinstance(error, DatabaseError | InternalError | ValueError):
         raise error
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InvalidError(f"The record could not be stored: {first_line}", code="record_refused")
+    logger.warning("a record was refused by the database: %s: %s", type(error).__name__, first_line)
+    return InvalidError(
+        "The database does not take this record: something in it cannot be stored. Nothing of it was written; the "
+        "service's log says what it was.",
+        code="record_refused",
+    )
 
 
 def _write_batch(drafts: Sequence[Draft]) -> list[Outcome]:

@@ -90,13 +90,13 @@ def save_policy(
     ``scope_too_wide``), ConflictError ``name_taken``.
     """
     _check(name, issuer, audience, claims)
-    if active:
-        check_limits(pipeline, limits)
     pk = policy.pk if policy else new_policy_id()
 
     def admit(_: datetime) -> None:
         if TrustPolicy.objects.filter(name=name).exclude(pk=pk).exists():
             raise ConflictError(f"There is a trust policy {name!r} already.", code="name_taken", where="$.name")
+        if active:
+            check_limits(pipeline, limits)
 
     def apply(_: int, at: datetime) -> None:
         Token.objects.filter(policy_id=pk, revoked_at=None, expires_at__gt=at).update(revoked_at=at)

@@ -21,7 +21,7 @@ from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to
 from evidence.api.receipts import answer
 from evidence.ledger import Placed
 from evidence.models import Pipeline, User
-from evidence.people import Principal, find_system, find_user, visible_systems
+from evidence.people import Principal, find_system, find_user
 from exceptions import lifecycle, metrics, rules
 from exceptions.api import schemas
 from exceptions.api.output import exception_out, exceptions_out
@@ -33,7 +33,7 @@ from exceptions.models.terms import CHASED, GROUPS, SEVERITIES, STATES, standing
 
 def seen_by(request: Request) -> ExceptionQuerySet:
     """What the principal may see."""
-    return SecurityException.objects.in_systems(visible_systems(principal_of(request)))
+    return SecurityException.objects.seen_by(principal_of(request))
 
 
 def principal_of(request: Request) -> Principal:
@@ -63,6 +63,12 @@ class Exceptions(ReadersAndPeople):
         severity = serializers.CharField(max_length=20)
         systems = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=200)
         requirements = serializers.ListField(child=serializers.CharField(max_length=80), default=list, max_length=100)
+        releases = serializers.ListField(
+            child=serializers.CharField(max_length=200),
+            default=list,
+            max_length=50,
+            help_text="SYSTEM:TAG, opened or not yet; none means every release of the systems",
+        )
         risk = serializers.CharField(max_length=16, required=False, allow_null=True)
         compensating_controls = Control(many=True, default=list)
         owner = serializers.CharField(max_length=254)
@@ -140,22 +146,39 @@ class ExceptionTransitions(ReadersAndPeople):
         reason = serializers.CharField(max_length=4000, default="", allow_blank=True)
         expires_at = serializers.CharField(max_length=40, required=False, help_text="For renewal_requested")
         changes = serializers.DictField(required=False, help_text="For amended")
+        terms = serializers.CharField(
+            max_length=80,
+            required=False,
+            help_text="For approved and renewed: the digest of the terms that were looked at; others are refused",
+        )
+        evidence = serializers.ListField(
+            child=serializers.IntegerField(min_value=0),
+            required=False,
+            max_length=20,
+            help_text="For remediated: indexes of the records that show it",
+        )
+        by = serializers.CharField(max_length=16, required=False, help_text="For superseded: what takes its place")
 
-    #: Transitions that need nothing but a reason.
-    PLAIN: ClassVar[dict[str, Callable[..., Placed]]] = {
-        "approved": lifecycle.approve,
-        "rejected": lifecycle.reject,
-        "withdrawn": lifecycle.withdraw,
-        "renewed": lifecycle.approve_renewal,
-        "renewal_refused": lifecycle.refuse_renewal,
-        "revoked": lifecycle.revoke,
-        "remediated": lifecycle.remediate,
+    #: What each transition does, and the members that it takes besides the reason.
+    MOVES: ClassVar[dict[str, tuple[Callable[..., Placed], tuple[str, ...]]]] = {
+        "approved": (lifecycle.approve, ("terms",)),
+        "rejected": (lifecycle.reject, ()),
+        "withdrawn": (lifecycle.withdraw, ()),
+        "renewal_requested": (lifecycle.request_renewal, ("expires_at",)),
+        "renewed": (lifecycle.approve_renewal, ("terms",)),
+        "renewal_refused": (lifecycle.refuse_renewal, ()),
+        "revoked": (lifecycle.revoke, ()),
+        "remediated": (lifecycle.remediate, ("evidence",)),
+        "superseded": (lifecycle.supersede, ("by",)),
+        "amended": (lifecycle.amend, ("changes",)),
     }
+    #: Without these there is nothing to do.
+    NEEDED: ClassVar[dict[str, Any]] = {"expires_at": "", "changes": {}, "by": ""}
 
     @extend_schema(operation_id="exceptions_transition", request=In, responses={201: schemas.EXCEPTION_WRITTEN})
     def post(self, request: Request, number: str) -> Response:
         """Move an exception on: approved, rejected, withdrawn, renewal_requested, renewed, renewal_refused, revoked,
-        remediated, amended. Each is a record with its reason."""
+        remediated, superseded, amended. Each is a record with its reason."""
         asked = self.In(data=request.data)
         asked.is_valid(raise_exception=True)
         given = asked.validated_data
@@ -168,16 +191,23 @@ class ExceptionTransitions(ReadersAndPeople):
         return _written(self._move(given, common), request)
 
     def _move(self, given: dict[str, Any], common: dict[str, Any]) -> Placed:
-        if given["to"] == "renewal_requested":
-            return lifecycle.request_renewal(expires_at=parse_expiry(given.get("expires_at", "")), **common)
-        if given["to"] == "amended":
-            return lifecycle.amend(changes=_changes(given.get("changes", {})), **common)
-        if given["to"] not in self.PLAIN:
-            known = ", ".join([*self.PLAIN, "renewal_requested", "amended"])
+        if given["to"] not in self.MOVES:
             raise InvalidError(
-                f"There is no transition {given['to']!r}: {known}.", code="transition_unknown", where="$.to"
+                f"There is no transition {given['to']!r}: {', '.join(self.MOVES)}.",
+                code="transition_unknown",
+                where="$.to",
             )
-        return self.PLAIN[given["to"]](**common)
+        move, members = self.MOVES[given["to"]]
+        for name in given.keys() - {"to", "reason", *members}:
+            raise InvalidError(f"{given['to']} takes no {name}.", code="body_invalid", where=f"$.{name}")
+        said = {name: given.get(name, self.NEEDED.get(name)) for name in members}
+        return move(**{name: _parsed(name, value) for name, value in said.items() if value is not None}, **common)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if name == "expires_at":
+        return parse_expiry(value)
+    return _changes(value) if name == "changes" else value
 
 
 _MEMBERS = frozenset(Exceptions.In().fields)
@@ -198,8 +228,8 @@ def _find(request: Request, number: str) -> SecurityException:
 
 
 def _written(placed: Placed, request: Request) -> Response:
-    found = SecurityException.objects.prefetch_related("approvals", "renewals").get(pk=placed.body["exception"])
-    return answer(placed, exception=_detail(found, request))
+    """Also of what was recorded before, with the eyes of now: who has lost its systems gets no receipt again."""
+    return answer(placed, exception=_detail(_find(request, placed.body["exception"]), request))
 
 
 def _detail(found: SecurityException, request: Request) -> dict[str, Any]:

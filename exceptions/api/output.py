@@ -9,7 +9,8 @@ from django.utils import timezone
 from evidence.models import System, User
 from evidence.people import Principal, display_names
 from exceptions import risk_links, risk_policy, risks
-from exceptions.models import Renewal, Risk, SecurityException, Transition
+from exceptions.frozen import terms_digest
+from exceptions.models import ExceptionApproval, Renewal, Risk, SecurityException, Transition
 
 Person = dict[str, str]
 
@@ -63,15 +64,12 @@ def _exception(one: SecurityException, names: Names, now: datetime, as_of: datet
         "days_left": terms.days_left(when),
         "systems": names.systems(terms.systems),
         "requirements": terms.requirements,
+        "releases": terms.releases,
         "risk": one.risk_id,
         "compensating_controls": one.compensating_controls,
         "requester": names.person(one.requester),
         "owner": names.person(one.owner),
-        "approvals": [
-            {"person": names.person(a.person), "role": a.role, "at": a.at, "index": a.index, "renewal": a.renewal_id}
-            for a in one.approvals.all()
-            if a.standing
-        ],
+        "approvals": [_approval(approval, names) for approval in one.approvals.all() if approval.standing],
         "approvals_needed": one.approvals_needed,
         "requested_at": one.requested_at,
         "approved_at": one.approved_at,
@@ -81,9 +79,18 @@ def _exception(one: SecurityException, names: Names, now: datetime, as_of: datet
         "renewal_pending": one.renewal_pending,
         "renewals": [_renewal(renewal, names) for renewal in one.renewals.all()],
         "closed_at": one.closed_at,
+        "superseded_by": one.superseded_by or None,
+        "terms": terms_digest(one),
         "reference": one.reference,
         "claim": one.claim,
         "index": one.requested_index,
+    }
+
+
+def _approval(approval: ExceptionApproval, names: Names) -> dict[str, Any]:
+    return {name: getattr(approval, name) for name in ("role", "at", "index", "terms")} | {
+        "person": names.person(approval.person),
+        "renewal": approval.renewal_id,
     }
 
 

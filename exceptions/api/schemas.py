@@ -21,6 +21,7 @@ class ExceptionApprovalOut(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     index = serializers.IntegerField()
     renewal = serializers.IntegerField(allow_null=True)
+    terms = serializers.CharField(help_text="Digest of the terms that were approved; empty in records of old versions")
 
 
 class RenewalOut(serializers.Serializer[Any]):
@@ -52,6 +53,7 @@ class ExceptionOut(serializers.Serializer[Any]):
     days_left = serializers.IntegerField()
     systems = serializers.ListField(child=serializers.CharField())
     requirements = serializers.ListField(child=serializers.CharField())
+    releases = serializers.ListField(child=serializers.CharField(), help_text="None: every release of the systems")
     risk = serializers.CharField(allow_null=True)
     compensating_controls = serializers.ListField(child=serializers.DictField())
     requester = PersonOut()
@@ -66,6 +68,8 @@ class ExceptionOut(serializers.Serializer[Any]):
     renewal_pending = serializers.BooleanField()
     renewals = RenewalOut(many=True)
     closed_at = serializers.DateTimeField(allow_null=True)
+    superseded_by = serializers.CharField(allow_null=True)
+    terms = serializers.CharField(help_text="Digest of its terms as they are now; approvals carry the one they froze")
     reference = serializers.CharField(help_text="What an imported sheet called it")
     claim = serializers.DictField(allow_null=True, help_text="What an imported sheet says of it; it waives nothing")
     index = serializers.IntegerField()

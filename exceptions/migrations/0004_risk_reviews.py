@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('exceptions', '0002_imports'),
+        ('exceptions', '0006_terms'),
     ]
 
     operations = [

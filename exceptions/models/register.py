@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Length
 
+from evidence.models import Pipeline, User
+from evidence.people import visible_systems
 from exceptions import policy
 from exceptions.models.risks import Risk
 from exceptions.models.terms import CHASED, OPEN, Terms, in_state, standing
@@ -18,6 +20,16 @@ class ExceptionQuerySet(models.QuerySet["SecurityException"]):
     def in_systems(self, systems: Iterable[str] | None) -> Self:
         """Exceptions for any of these systems (opaque ids); None means no restriction."""
         return self if systems is None else self.filter(systems__overlap=list(systems))
+
+    def seen_by(self, principal: User | Pipeline) -> Self:
+        """Those of the systems that somebody may see, and their own: who answers for one has to be able to act on it.
+
+        A token that is limited to some systems leaves only these.
+        """
+        visible = visible_systems(principal)
+        if visible is None or principal.limits.systems:
+            return self.in_systems(visible)
+        return self.filter(Q(systems__overlap=visible) | Q(owner=principal.uid) | Q(requester=principal.uid))
 
     def in_state(self, name: str, now: datetime) -> Self:
         """One of terms.STATES or terms.GROUPS, as it is now."""
@@ -72,6 +84,8 @@ class SecurityException(Terms):
     requested_at = models.DateTimeField()
     approved_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
+    #: The number of the one that took its place.
+    superseded_by = models.CharField(max_length=16, blank=True)
     original_expires_at = models.DateTimeField()
     #: Where the present term began: the effective date, or what a renewal continued.
     term_from = models.DateTimeField()
@@ -150,6 +164,8 @@ class ExceptionApproval(models.Model):
     renewal = models.ForeignKey(Renewal, null=True, on_delete=models.CASCADE, related_name="approvals")
     person = models.CharField(max_length=40)
     role = models.CharField(max_length=20)
+    #: Digest of what was approved (`exceptions.frozen`); records of older versions have none.
+    terms = models.CharField(max_length=80, blank=True)
     at = models.DateTimeField()
     #: An amendment needs approval again: what was approved before no longer counts.
     standing = models.BooleanField(default=True)

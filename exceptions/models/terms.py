@@ -25,6 +25,7 @@ DECISIONS = [
     ("withdrawn", "Withdrawn"),
     ("revoked", "Revoked"),
     ("remediated", "Remediated"),
+    ("superseded", "Superseded"),
 ]
 ENDED = tuple(name for name, _ in DECISIONS if name not in OPEN)
 #: What `Terms.state` answers: decisions, with "approved" told apart by its dates.
@@ -40,6 +41,7 @@ class Terms(models.Model):
     severity = models.CharField(max_length=10, choices=SEVERITIES)
     systems = ArrayField(models.CharField(max_length=40))
     requirements = ArrayField(models.CharField(max_length=80), default=list)
+    releases = ArrayField(models.CharField(max_length=200), default=list, help_text="SYSTEM:TAG; none means every one")
     effective_from = models.DateTimeField()
     expires_at = models.DateTimeField()
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count, takewhile
 
+from tests.bench.alarm import Alarm
 from tests.bench.load import Connection, LoadError, header, percentile, undisturbed
 
 _SECOND = 1_000_000_000
-_PATIENCE = 60.0
+_PATIENCE = 60
 _ACKNOWLEDGED, _REFUSED = (200, 201), (429, 503)
 
 
@@ -100,12 +101,13 @@ class _Clocked:
     def __init__(self, port: int, streams: Sequence[Stream], sample_every: int) -> None:
         self.senders = [_Sender(port, stream) for stream in streams]
         self.sample_every = sample_every
-        # By microseconds; epoll and poll would round each pause up to a millisecond, which then counts as latency.
-        self.selector = selectors.SelectSelector()
+        self.selector = selectors.EpollSelector()
+        self.alarm = Alarm()
         self.began = 0
 
     def finish(self) -> None:
         try:
+            self.selector.register(self.alarm, selectors.EVENT_READ)
             for sender in self.senders:
                 for connection in sender.all:
                     self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
@@ -114,6 +116,7 @@ class _Clocked:
                 self._turn()
         finally:
             self.selector.close()
+            self.alarm.close()
             for sender in self.senders:
                 for connection in sender.all:
                     connection.socket.close()
@@ -123,11 +126,12 @@ class _Clocked:
             self._send_due(sender)
         moments = [at for sender in self.senders if (at := sender.waits_until()) is not None]
         now = time.perf_counter_ns() - self.began
-        ready = self.selector.select(max(min(moments) - now, 0) / _SECOND if moments else _PATIENCE)
-        if not ready and not moments:
-            raise LoadError(f"No answer came within {_PATIENCE:.0f} s.")
-        for key, _ in ready:
-            self._read(*key.data)
+        self.alarm.ring_in(min(moments) - now if moments else _PATIENCE * _SECOND)
+        answered = [key.data for key, _ in self.selector.select() if key.fileobj is not self.alarm]
+        if not answered and not moments:
+            raise LoadError(f"No answer came within {_PATIENCE} s.")
+        for sender, connection in answered:
+            self._read(sender, connection)
 
     def _send_due(self, sender: _Sender) -> None:
         stream = sender.stream

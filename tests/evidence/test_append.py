@@ -81,13 +81,16 @@ def test_it_lets_a_refused_record_fail_alone():
     assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, None, 1]
 
 
-def test_it_lets_a_poisoned_record_fail_alone():
+def test_it_lets_a_poisoned_record_fail_alone(caplog):
     def poison(index, at):
         Record.objects.create(index=index, kind="x" * 100, at=at, occurred=at, principal="x", scope=[])
 
     outcomes = append_all([decide("a"), decide("b"), decide("c", apply=poison), decide("d")])
     assert [getattr(outcome, "index", None) for outcome in outcomes] == [0, 1, None, 2]
-    assert getattr(outcomes[2], "code", None) == "record_refused"
+    assert isinstance(refused := outcomes[2], InvalidError)
+    assert refused.code == "record_refused"
+    assert "character varying" in caplog.text, "what the database says of itself is for the log"
+    assert "character varying" not in refused.detail
     assert reader.size() == 3
 
 

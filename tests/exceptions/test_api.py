@@ -265,3 +265,30 @@ def test_it_describes_itself(alice: Api) -> None:
     schema = alice.get("schema").content.decode()
     for path in ("/api/v1/exceptions/{number}/transitions", "/api/v1/risks/{number}", "due_within"):
         assert path in schema
+
+
+def test_it_shows_and_holds_what_was_approved(alice: Api, bob: Api) -> None:
+    asked = ask(alice, releases=["netlify-trading:release-7"]).json()["exception"]
+    assert asked["releases"] == ["netlify-trading:release-7"]
+    refused = move(bob, "EXC-0001", "approved", terms="sha256:" + "0" * 64)
+    assert (refused.status_code, refused.json()["code"]) == (409, "terms_changed")
+    shown = move(bob, "EXC-0001", "approved", terms=asked["terms"]).json()["exception"]
+    assert shown["approvals"][0]["terms"] == shown["terms"] == asked["terms"]
+
+
+def test_it_closes_with_evidence_or_with_what_takes_its_place(alice: Api, bob: Api) -> None:
+    for number in (1, 2):
+        ask(alice)
+        move(bob, f"EXC-000{number}", "approved")
+    bare = move(alice, "EXC-0001", "remediated")
+    assert (bare.status_code, bare.json()["code"]) == (422, "evidence_required")
+    stray = move(alice, "EXC-0001", "revoked", evidence=[1])
+    assert (stray.status_code, stray.json()["where"]) == (422, "$.evidence")
+    nobody = move(alice, "EXC-0001", "superseded")
+    assert (nobody.status_code, nobody.json()["code"]) == (404, "exception_unknown")
+    replaced = move(alice, "EXC-0001", "superseded", by="EXC-0002").json()["exception"]
+    assert (replaced["state"], replaced["superseded_by"]) == ("superseded", "EXC-0002")
+    shown = look(alice, "exceptions", state="superseded").json()["results"]
+    assert [one["id"] for one in shown] == ["EXC-0001"]
+    index = replaced["index"]
+    assert move(alice, "EXC-0002", "remediated", evidence=[index]).json()["exception"]["state"] == "remediated"

@@ -108,7 +108,7 @@ def test_it_lists_the_moves_that_the_caller_may_make(cast: Cast, as_person: Call
     assert moves(as_person(cast.lea)) == ["withdrawn", "amended"]  # Lea owns it
     move(bob, "EXC-0001", "approved")
     assert moves(bob) == ["revoked"]
-    assert moves(alice) == ["amended", "renewal_requested", "remediated"]
+    assert moves(alice) == ["amended", "renewal_requested", "remediated", "superseded"]
     move(alice, "EXC-0001", "renewal_requested", expires_at=in_days(60).isoformat())
     assert moves(bob) == ["renewed", "renewal_refused", "revoked"]
     assert "amended" not in moves(alice)

@@ -186,8 +186,9 @@ def test_it_refuses_what_the_state_does_not_allow(cast: Cast, request_one: Reque
             doing(actor=lea, exception=standing.id, reason="x")
     with refused("exception_unknown"):
         lifecycle.approve(actor=bob, exception="EXC-0099")
-    with refused("exception_unknown"):  # outside Charlie's systems
-        lifecycle.remediate(actor=actor(cast.charlie), exception=standing.id, reason="x")
+    others = approved(owner="alice@example.com")
+    with refused("exception_unknown"):  # outside Charlie's systems, and not his own
+        lifecycle.remediate(actor=actor(cast.charlie), exception=others.id, reason="x")
 
 
 def test_it_wants_a_reason(cast: Cast, request_one: Request, approved: Request) -> None:

@@ -2,13 +2,14 @@
 
 import getpass
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from config.cli import environment, files, idtokens, output, profile, trust
+from config.cli import environment, files, idtokens, output, profile, sessions, trust
 from config.cli.api import Api
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.profile import Server
@@ -81,15 +82,15 @@ def login(
     url = profile.check_url(url or environment.variable("PROOFTRAIL_URL") or _no_url())
     told: dict[str, Any] = {"url": url}
     if oidc:
-        found = _exchange(Server(url), audience or url, pipeline, id_token_variable)
-        token = found["access_token"]
+        server, found = sessions.begin(
+            Api(Server(url)), audience=audience or url, pipeline=pipeline, variable=id_token_variable
+        )
         told |= {"pipeline": found["pipeline"]["name"], "expires_at": found["expires_at"]}
     else:
-        token = _read_token(token_stdin)
-    server = Server(url, profile.check_token(token))
-    offered = _log_keys(Api(server))
+        server = Server(url, profile.check_token(_read_token(token_stdin)))
+    offered = _log_keys(Api(replace(server, session=None)))  # it has just begun, and is not stored yet
     pinned = _settle_keys(profile.known(url), offered, accept=accept_log_key)
-    profile.save(Server(url, server.token, pinned))
+    profile.save(replace(server, log_keys=pinned))
     if as_json:
         output.data(told | {"profile": str(profile.path()), "log_keys": [key.vkey for key in pinned]})
         return
@@ -104,16 +105,6 @@ def login(
 
 def _no_url() -> str:
     raise usage("There is no server", "Give --url, or set PROOFTRAIL_URL.")
-
-
-def _exchange(server: Server, audience: str, pipeline: str | None, variable: str | None) -> dict[str, Any]:
-    """An access token for this CI job."""
-    if server.sends_in_clear:
-        raise usage(f"The id-token would go to {server.url} unencrypted", "Use https.")
-    body = {"id_token": idtokens.of_this_job(audience, variable=variable)}
-    answer = Api(server).post("auth/oidc", body | ({"pipeline": pipeline} if pipeline else {}))
-    found: dict[str, Any] = answer.data
-    return found
 
 
 def _read_token(from_stdin: bool) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from config.cli import output
-from config.cli.api import Api
+from config.cli.api import Api, segment
 from config.cli.commands.imports import import_
 from config.cli.commands.releases import Json
 from config.cli.files import read_body
@@ -54,6 +54,7 @@ def request(
     severity: Annotated[str | None, typer.Option(help="critical, high, medium or low.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="A system's name; may be repeated.")] = None,
     requirement: Annotated[list[str] | None, typer.Option(help="A gate requirement to waive; may be repeated.")] = None,
+    release: Annotated[list[str] | None, typer.Option(help="Only for SYSTEM:TAG; may be repeated.")] = None,
     control: Annotated[list[str] | None, typer.Option(help="A compensating control; may be repeated.")] = None,
     owner: Annotated[str | None, typer.Option(help="The owner's mail address.")] = None,
     risk: Annotated[str | None, typer.Option(help="A risk of the register, such as RISK-0001.")] = None,
@@ -68,6 +69,7 @@ def request(
         "severity": severity,
         "systems": system,
         "requirements": requirement,
+        "releases": release,
         "compensating_controls": [{"title": text} for text in control or []],
         "owner": owner,
         "risk": risk,
@@ -78,3 +80,55 @@ def request(
     api = Api.current()
     answer = api.post("exceptions", wanted)
     finish(api, answer, f"Exception {answer.data['exception']['id']} is requested.", as_json=as_json)
+
+
+@app.command()
+def show(
+    exception: Annotated[str, typer.Argument(help="Such as EXC-0001.")],
+    as_json: Json = False,
+) -> None:
+    """One exception: its terms, who approved them, what happened, and what you may do next."""
+    found = Api.current().get(f"exceptions/{segment(exception)}")
+    if as_json:
+        output.data(found)
+        return
+    output.line(f"{found['id']} {found['title']}: {found['state']}, until {found['expires_at']}")
+    output.line(f"owner {found['owner']['name']}, {found['severity']}, {', '.join(found['systems'])}")
+    output.line(f"terms {found['terms']}")
+    output.table([row | {"by": row["by"]["name"]} for row in found["transitions"]], _TIMELINE, empty="No record.")
+    output.line(f"you may: {', '.join(found['moves']) or 'nothing'}")
+
+
+_TIMELINE = ["index", "at", "kind", "by", "reason"]
+
+
+@app.command()
+def move(
+    exception: Annotated[str, typer.Argument(help="Such as EXC-0001.")],
+    to: Annotated[str, typer.Option(help="Such as approved, renewal_requested, revoked; `show` lists yours.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    expires_at: Annotated[str | None, typer.Option(help="For renewal_requested: RFC 3339, or a date.")] = None,
+    terms: Annotated[str | None, typer.Option(help="For approved, renewed: the digest that `show` printed.")] = None,
+    evidence: Annotated[list[int] | None, typer.Option(help="For remediated: a record's index; repeatable.")] = None,
+    by: Annotated[str | None, typer.Option(help="For superseded: the exception that takes its place.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Approve, reject, renew, revoke, … one exception."""
+    more = {"expires_at": expires_at, "terms": terms, "evidence": evidence, "by": by}
+    wanted = {"to": to, "reason": reason} | {name: value for name, value in more.items() if value}
+    api = Api.current()
+    answer = api.post(f"exceptions/{segment(exception)}/transitions", wanted)
+    finish(api, answer, f"{exception} is {answer.data['exception']['state']}.", as_json=as_json)
+
+
+@app.command()
+def ratify(
+    exceptions: Annotated[list[str], typer.Argument(help="Imported ones that a sheet calls approved.")],
+    reason: Annotated[str, typer.Option(help="What they were compared with; it is recorded.")],
+    as_json: Json = False,
+) -> None:
+    """Ratify imported claims as one list: all of them or none."""
+    api = Api.current()
+    answer = api.post("exceptions/ratifications", {"exceptions": exceptions, "reason": reason})
+    said = f"Ratified: {', '.join(answer.data['exceptions'])}, as list {answer.data['digest']}."
+    finish(api, answer, said, as_json=as_json)

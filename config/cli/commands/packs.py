@@ -12,11 +12,12 @@ import httpx
 import typer
 
 from config.cli import output, progress
-from config.cli.api import Api, presigned, segment
+from config.cli.api import Api, segment
 from config.cli.commands.releases import Json
 from config.cli.errors import CommandError, ExitCode, usage
 from config.cli.files import CHUNK
 from config.cli.receipts import finish
+from config.cli.transport import presigned
 
 app = typer.Typer(no_args_is_help=True, help="Evidence packs for auditors.")
 Pack = Annotated[str, typer.Argument(help="The pack's id.")]

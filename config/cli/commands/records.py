@@ -120,6 +120,16 @@ def attest(
         output.line(f"Manifest digest: sha256:{sha256(canonical(evidence.body)).hexdigest()}")
 
 
+def record(api: Api, evidence: Evidence, *, as_json: bool) -> None:
+    """Have the service sign and record this, check the receipt and show it."""
+    answer = _post(api, evidence, None, None)
+    receipt = receipts.check(answer.raw, api.server, sent=canonical(evidence.request()), release=evidence.release)
+    if as_json:
+        output.raw(answer.raw)
+    else:
+        output.line(receipts.describe(receipt, replayed=answer.replayed), "green")
+
+
 def upload(
     path: Annotated[Path, typer.Argument(help="The file.")],
     system: Annotated[str, typer.Option(help="The system that it belongs to.")],

@@ -15,6 +15,7 @@ from exceptions.waivers import waivers as from_register
 from tests.cast import Cast
 
 NAMES = ("approval-qa", "uptime")
+RELEASES = [None, "netlify-trading:r1", "netlify-trading:r2"]
 
 
 def actor(user: User) -> Actor:
@@ -83,6 +84,13 @@ def live(register: Register) -> None:
     changes = {"requirements": ["approval-qa", "uptime"]}
     lifecycle.amend(actor=actor(cast.alice), exception=again, reason="Wider", changes=changes)
     register.approve(again, cast.lea)
+    register.approve(register.request(releases=["netlify-trading:r1"]))
+    moved = register.approve(register.request(releases=["netlify-trading:r2"]))
+    changes = {"releases": ["netlify-trading:r1"]}
+    lifecycle.amend(actor=actor(cast.alice), exception=moved, reason="Moved", changes=changes)
+    register.approve(moved, cast.lea)
+    replaced = register.approve(register.request())
+    lifecycle.supersede(actor=actor(cast.alice), exception=replaced, by=again, reason="One for both")
 
 
 def test_it_agrees_at_every_moment_whichever_way_it_is_asked(cast: Cast, register: Register) -> None:
@@ -96,12 +104,13 @@ def test_it_agrees_at_every_moment_whichever_way_it_is_asked(cast: Cast, registe
     for moment in sorted({at + delta for at in moments for delta in (-step, timedelta(0), step)}):
         for system in (cast.trading.id, cast.billing.id):
             for name in NAMES:
-                rows = {waiver.exception for waiver in from_register(name, system, None, moment)}
-                said = {w.exception for w in recorded if w.covers(frozenset({name}), [system], moment)}
-                gate = waivers_of([name], system, None, moment, reader.size())
-                assert rows == said, (name, system, moment)
-                assert bool(rows) == (name in gate)
-                compared += len(rows)
+                for release in RELEASES:
+                    rows = {waiver.exception for waiver in from_register(name, system, release, moment)}
+                    said = {w.exception for w in recorded if w.covers(frozenset({name}), [system], release, moment)}
+                    gate = waivers_of([name], system, release, moment, reader.size())
+                    assert rows == said, (name, system, release, moment)
+                    assert bool(rows) == (name in gate)
+                    compared += len(rows)
     assert compared > 100
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 
 from evidence.ledger import Actor, append, service_draft
 from evidence.ledger.check import check
-from evidence.models import User
+from evidence.models import Release, User
 from exceptions import lifecycle
 from exceptions.models import SecurityException
 from tests.cast import Cast, assemble
@@ -73,14 +73,27 @@ def play_release(cast: Cast, *, ago: timedelta | None = None) -> None:
     }
     post("release.opened", opened, actor(cast.cora))
     post("deploy.manifest", MANIFEST)
-    from evidence.models import Release
-
     digest = Release.objects.values_list("manifest_digest", flat=True).get(pk=RELEASE)
     post("approval", {"role": "qa", "decision": "approved", "manifest_digest": digest}, actor(cast.bob))
     deploy = {"environment": "production", "manifest_digest": digest}
     post("deploy.started", deploy)
     post("deploy.finished", deploy | {"outcome": "succeeded"})
     post("validation.result", {"check": "HTTP 200", "environment": "production", "outcome": "passed"})
+
+
+def decide(person: User, role: str, decision: str, cast: Cast) -> None:
+    """Sign in a role for the newest manifest, as history would have it: nobody asks whose role it is."""
+    digest = Release.objects.values_list("manifest_digest", flat=True).get(pk=RELEASE)
+    body = {"role": role, "decision": decision, "manifest_digest": digest, "comment": "seen"}
+    append(service_draft("approval", body, actor=actor(person), systems=[cast.trading.id], release=RELEASE))
+
+
+def play_manifest(cast: Cast, **changes: str) -> None:
+    """A newer build of the release."""
+    draft = service_draft(
+        "deploy.manifest", MANIFEST | changes, actor=Actor(cast.ci.uid), systems=[cast.trading.id], release=RELEASE
+    )
+    append(draft)
 
 
 @pytest.fixture

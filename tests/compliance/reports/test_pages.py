@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -15,7 +16,7 @@ from evidence.people import change_user
 from tests.cast import Cast
 from tests.compliance.reports.conftest import actor, play_release, request_exception
 
-MONTH = str(Month.of(datetime.now(UTC)))
+MONTH, EARLIER = str(Month.of(datetime.now(UTC))), str(Month.of(datetime.now(UTC)).previous)
 
 
 def _client(user: User) -> Client:
@@ -109,14 +110,17 @@ def test_a_report_is_asked_for_over_http(cast: Cast, browser: Client, mailbox: P
 
 
 def test_the_same_key_asks_once(cast: Cast, browser: Client) -> None:
-    body = {"kind": "monthly", "month": MONTH}
-    answers = [
-        browser.post("/api/v1/reports", body, content_type="application/json", headers={"Idempotency-Key": "k-1"})
-        for _ in range(2)
-    ]
-    assert [answer.status_code for answer in answers] == [202, 200]
-    assert answers[0].json()["id"] == answers[1].json()["id"]
-    assert answers[1]["Idempotency-Replayed"] == "true"
+    def ask(client: Client, month: str) -> Any:
+        body = {"kind": "monthly", "month": month}
+        return client.post("/api/v1/reports", body, content_type="application/json", headers={"Idempotency-Key": "k-1"})
+
+    first, again, another = ask(browser, MONTH), ask(browser, MONTH), ask(browser, EARLIER)
+    assert [answer.status_code for answer in (first, again, another)] == [202, 200, 422]
+    assert first.json()["id"] == again.json()["id"]
+    assert again["Idempotency-Replayed"] == "true"
+    assert another.json()["code"] == "idempotency_key_reused"
+    assert ask(_client(cast.lea), EARLIER).status_code == 202, "a key is its person's own"
+    assert Report.objects.count() == 2
 
 
 @pytest.mark.parametrize(
@@ -125,6 +129,7 @@ def test_the_same_key_asks_once(cast: Cast, browser: Client) -> None:
         ({"kind": "monthly", "month": "2026-13"}, 422, "month_invalid"),
         ({"kind": "yearly", "month": MONTH}, 422, "invalid"),
         ({"kind": "monthly"}, 422, "invalid"),
+        ({"kind": "release", "month": MONTH}, 422, "report_not_on_demand"),
     ],
 )
 def test_it_refuses_a_report_of_nothing(

@@ -369,7 +369,7 @@ def test_an_open_exception_stays_whatever_the_date_of_its_records(
     parts = list(exception.transitions.values_list("index", flat=True))
     _age(superuser, *parts)
     assert disposition.dispose() == []
-    lifecycle.remediate(actor=actor(cast.alice), exception=exception.pk, reason="fixed")
+    lifecycle.remediate(actor=actor(cast.alice), exception=exception.pk, reason="fixed", evidence=[0])
     assert disposition.dispose() == []
     closing = Record.objects.get(kind="exception.remediated").index
     _age(superuser, *parts, closing)

@@ -10,6 +10,7 @@ from evidence.ledger import Actor, append, service_draft
 from evidence.ledger.check import check
 from evidence.models import Hold, User
 from evidence.models.people import SERVICE
+from evidence.people import change_user
 from tests.cast import Cast, assemble
 from tests.conftest import Clone
 
@@ -53,8 +54,14 @@ def test_a_hold_is_placed_listed_and_released_over_http(cast: Cast, index: int) 
 
 def test_a_retry_places_one_hold(cast: Cast) -> None:
     body = {"reason": "Matter 7", "system": "netlify-trading"}
-    answers = [_post(_client(cast.lea), "holds", body, **{"Idempotency-Key": "k"}) for _ in range(2)]
-    assert answers[0].json() == answers[1].json()
+
+    def place() -> Any:
+        return _post(_client(cast.lea), "holds", body, **{"Idempotency-Key": "k"})
+
+    first, again = place(), place()
+    assert (first.status_code, again.status_code, again.json()) == (201, 200, first.json())
+    change_user(cast.lea, actor=Actor(SERVICE), systems=[cast.billing])
+    assert (place().status_code, place().json()["code"]) == (404, "hold_unknown"), "who sees it no more gets no receipt"
     assert Hold.objects.count() == 1
 
 

@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from config.cli import profile
+from config.cli.commands import gate
 from tests.config.cli.conftest import Prooftrail
 from tests.config.cli.service import TOKEN, Reply, Service, problem
 
@@ -106,3 +107,70 @@ def test_it_says_what_a_job_lacks_and_stores_nothing(
     monkeypatch.setenv("PROOFTRAIL_ID_TOKEN", " ")
     assert prooftrail(*login).code == 4
     assert not profile.path().exists()
+
+
+GATE = "GET /api/v1/releases/shop:1/gate"
+RED = {"passed": False, "requirements": [{"name": "manifest", "state": "unmet"}]}
+GREEN = {"passed": True, "requirements": [{"name": "manifest", "state": "met"}]}
+
+
+def session_of(number: int, seconds: float) -> Reply:
+    return Reply(ANSWER | {"access_token": f"pt_{number}", "expires_in": seconds}, 201)
+
+
+def bearers(service: Service, route: str) -> list[str]:
+    return [seen.headers["authorization"].removeprefix("Bearer ") for seen in service.requests(route)]
+
+
+def test_it_renews_the_session_of_a_job_that_waits_longer_than_it_lasts(
+    service: Service, prooftrail: Prooftrail, on_github: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it ends by its own clock, and once where the server's clock says that it has ended."""
+    monkeypatch.setattr(gate, "_FIRST_PAUSE", 0.01)
+    service.on(EXCHANGE, session_of(1, 30), session_of(2, 900), session_of(3, 900))
+    service.on(GATE, Reply(RED), problem(401, "token_invalid"), Reply(RED), Reply(GREEN))
+    assert prooftrail("login", "--oidc", "--url", service.url).code == 0
+    waited = prooftrail("gate", "shop:1", "--environment", "production", "--wait", "60s")
+    assert waited.code == 0, waited.err
+    assert bearers(service, GATE) == ["pt_2", "pt_2", "pt_3", "pt_3"]
+    keys = {seen.headers["idempotency-key"] for seen in service.requests(EXCHANGE)}
+    assert (len(keys), len(service.requests(GITHUB))) == (3, 3), "a new id-token for each, and a key of its own"
+    known = profile.known(service.url)
+    assert known is not None
+    assert known.token == "pt_3", "for the commands that follow"
+    assert [key.vkey for key in known.log_keys] == [service.ledger.log.vkey]
+
+
+def test_it_goes_on_with_what_it_has_where_no_session_can_be_renewed(
+    service: Service, prooftrail: Prooftrail, on_github: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub's runner is away, or the job is GitLab's and its one id-token was used: the server's word counts."""
+    ask = ("gate", "shop:1", "--environment", "production")
+    service.on(EXCHANGE, session_of(1, 30))
+    service.on(GATE, Reply(GREEN), problem(401, "token_invalid"))
+    assert prooftrail("login", "--oidc", "--url", service.url).code == 0
+    service.on(GITHUB, Reply("", 403))
+    still = prooftrail(*ask)
+    assert (still.code, "The session was not renewed" in still.err) == (0, True)
+    assert prooftrail(*ask).code == 3
+
+    monkeypatch.setenv("PROOFTRAIL_ID_TOKEN", "gitlab.id.token")
+    assert prooftrail("login", "--oidc", "--url", service.url).code == 0
+    known = profile.known(service.url)
+    assert known is not None
+    assert known.session is None
+    asked = len(service.requests(EXCHANGE))
+    assert prooftrail(*ask).code == 3
+    assert len(service.requests(EXCHANGE)) == asked
+
+
+def test_a_token_by_variable_is_nobodys_session(
+    service: Service, prooftrail: Prooftrail, on_github: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.on(EXCHANGE, session_of(1, 30))
+    service.on(GATE, problem(401, "token_invalid"))
+    assert prooftrail("login", "--oidc", "--url", service.url).code == 0
+    monkeypatch.setenv("PROOFTRAIL_TOKEN", TOKEN)
+    assert prooftrail("gate", "shop:1", "--environment", "production").code == 3
+    assert len(service.requests(EXCHANGE)) == 1
+    assert bearers(service, GATE) == [TOKEN]

@@ -20,6 +20,7 @@ from tests.config.cli.conftest import Prooftrail
 
 RELEASE = "netlify-trading:release-20261122"
 DIGEST = "sha256:" + "0" * 64
+WINDOW = ("2026-11-22T06:00:00Z", "2026-11-22T08:00:00Z")
 SITE = b"the very files that go to production\n" * 4000
 
 
@@ -65,7 +66,7 @@ def open_release(prooftrail: Prooftrail) -> None:
         *("release", "open", "--system", "netlify-trading", "--tag", "release-20261122", "--ticket-id", "CHG-7"),
         *("--ticket-url", "https://tickets.example/CHG-7", "--captain", "Cora", "--commander", "Alice"),
         *("--surface", "web", "--dashboard", "Errors=https://graphs.example/errors"),
-        *("--window", "2026-11-22T06:00:00Z", "2026-11-22T08:00:00Z"),
+        *("--window", *WINDOW),
     )
     assert outcome.code == 0, outcome.err
     assert f"Release {RELEASE} is open." in outcome.out
@@ -124,6 +125,61 @@ def test_it_plays_a_release(
     timeline = prooftrail("release", "timeline", RELEASE)
     for kind in ("release.opened", "deploy.manifest", "validation.result", "deploy.log", "approval"):
         assert kind in timeline.out
+
+
+def test_it_gets_a_release_ready_and_shows_how_it_went(
+    cast: Cast, url: str, pipeline: str, prooftrail: Prooftrail
+) -> None:
+    open_release(prooftrail)
+    digest = attest_manifest(prooftrail, pipeline)
+    rows = json.loads(prooftrail("release", "checklist", RELEASE, "--json").out)
+    items = [item for section in rows["sections"] for item in section["items"]]
+    first, second = [item["id"] for item in items if item["state"] == "open"][:2]
+    assert (
+        "Recorded at index"
+        in prooftrail("release", "answer", RELEASE, first, "--evidence", "https://ci.example/812").out
+    )
+    assert prooftrail("release", "answer", RELEASE, second, "--reason", "No such surface.").code == 0
+    after = json.loads(prooftrail("release", "checklist", RELEASE, "--json").out)
+    states = {item["id"]: item["state"] for section in after["sections"] for item in section["items"]}
+    assert (states[first], states[second], after["open"]) == ("done", "excused", rows["open"] - 2)
+    assert f"{after['open']} open; the gate stays red" in prooftrail("release", "checklist", RELEASE).out
+    unknown = prooftrail("release", "answer", RELEASE, "nothing", "--reason", "x")
+    assert (unknown.code, first in unknown.err) == (4, True)
+
+    Path("plan.json").write_text(json.dumps({"steps": [{"step": "Promote", "from": WINDOW[0], "to": WINDOW[1]}]}))
+    assert prooftrail("release", "cutover", RELEASE, "--plan", "plan.json").code == 0
+    assert prooftrail("release", "cutover", RELEASE, "--start", "Promote", "--note", "Go.").code == 0
+    assert prooftrail("release", "cutover", RELEASE, "--finish", "Promote").code == 0
+    (step,) = json.loads(prooftrail("release", "cutover", RELEASE, "--json").out)
+    assert (step["step"], step["state"], len(step["records"])) == ("Promote", "done", 2)
+    assert "Promote" in prooftrail("release", "cutover", RELEASE).out
+
+    assert "Nothing of this release was deployed yet." in prooftrail("release", "deployments", RELEASE).out
+    for kind, more in (("deploy.started", {}), ("deploy.finished", {"outcome": "succeeded"})):
+        body = {"environment": "production", "manifest_digest": digest} | more
+        Path("deploy.json").write_text(json.dumps(body))
+        assert prooftrail("attest", kind, "--release", RELEASE, "--body", "deploy.json").code == 0
+    shown = prooftrail("release", "deployments", RELEASE).out
+    assert all(word in shown for word in ("succeeded", "Failures", "Owed by emergency deploys", "qa"))
+    period = prooftrail("release", "deployments", "--system", "netlify-trading").out
+    assert "100 % of 1 succeeded; 0 failed, 0 unfinished, 0 rolled back, 1 emergencies." in period
+    assert RELEASE in period
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("answer", RELEASE, "x"),
+        ("answer", RELEASE, "x", "--evidence", "#1", "--reason", "y"),
+        ("cutover", RELEASE, "--start", "x", "--finish", "x"),
+        ("cutover", RELEASE, "--note", "x"),
+        ("deployments", RELEASE, "--system", "web"),
+    ],
+    ids=" ".join,
+)
+def test_it_asks_for_one_thing_at_a_time(prooftrail: Prooftrail, arguments: tuple[str, ...]) -> None:
+    assert prooftrail("release", *arguments).code == 4
 
 
 def test_it_repeats_the_first_answer_to_a_repeated_call(pipeline: str, prooftrail: Prooftrail) -> None:

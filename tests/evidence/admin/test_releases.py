@@ -242,3 +242,14 @@ def test_a_hotfix_is_recorded_with_the_incident_that_is_open(as_, cast, release)
     row = Record.objects.get(kind="hotfix")
     assert row.facts == {"severity": 2, "incident": "INC-1"}
     assert reader.get(row.index).recorded.body["surfaces"] == ["web", "api"]
+
+
+def test_the_second_click_on_what_ended_a_release_is_answered_as_the_first(as_, release):
+    cora, there = as_("cora"), page_of(release, "cancel/")
+    data = {"once": str(uuid.uuid4()), "reason": "The feature waits."}
+    assert [cora.post(there, data).status_code for _ in range(2)] == [302, 302]
+    assert Record.objects.filter(kind="release.cancelled").count() == 1
+    another = cora.post(there, data | {"once": str(uuid.uuid4())})
+    assert "is cancelled" in another.content.decode()
+    assert cora.get(there).status_code == 403
+    assert as_("alice").post(page_of(release, "plan/"), {}).status_code == 403

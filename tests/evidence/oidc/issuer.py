@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 import jwt
@@ -20,6 +21,8 @@ from cryptography.x509.oid import NameOID
 from jwt.algorithms import get_default_algorithms
 
 AUDIENCE = "https://prooftrail.example.com"
+#: Where a job of GitHub's asks for an id-token, and with what.
+RUNNER, RUNNER_TOKEN = "/runner", "of-the-runner"
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
@@ -129,7 +132,11 @@ class Issuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked.append(self.path)
+                path, _, query = self.path.partition("?")
                 answer = issuer.documents.get(self.path, (404, {}, b""))
+                if path == RUNNER and self.headers["Authorization"] == f"Bearer {RUNNER_TOKEN}":
+                    (audience,) = parse_qs(query)["audience"]
+                    answer = json.dumps({"value": issuer.token(aud=audience)}).encode()
                 status, headers, content = (200, {}, answer) if isinstance(answer, bytes) else answer
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(content)), **headers}.items():

@@ -31,6 +31,17 @@ def test_it_imports_from_the_command_line(
         assert not SecurityException.objects.exists()
         assert run(["exceptions", "import", str(file), "--only-good"]) == 0
         assert "EXC-0001" in capsys.readouterr().out
+        assert run(["exceptions", "ratify", "EXC-0001", "--reason", "Mine"]) == 4  # who imported it ratifies nothing
+        assert "list_not_ratifiable" in capsys.readouterr().err
+        monkeypatch.setenv("PROOFTRAIL_TOKEN", issue_token(cast.bob, actor=actor_for(cast.root), label="test").text)
+        assert run(["exceptions", "ratify", "EXC-0001", "--reason", "As in the minutes"]) == 0
+        assert "Ratified: EXC-0001, as list sha256:" in capsys.readouterr().out
+        assert run(["exceptions", "move", "EXC-0001", "--to", "revoked", "--reason", "Breach"]) == 0
+        assert run(["exceptions", "show", "EXC-0001"]) == 0
+        shown = capsys.readouterr().out
+        assert "revoked" in shown
+        assert "you may: nothing" in shown
+        monkeypatch.setenv("PROOFTRAIL_TOKEN", token)
         assert run(["exceptions", "import", str(tmp_path / "none.csv")]) == 4
         assert run(["exceptions", "import", str(file), "--mapping", "{"]) == 4
     assert bad.read_text().startswith("Reference,Title")

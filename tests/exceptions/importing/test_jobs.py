@@ -102,7 +102,7 @@ def test_it_brings_an_expired_claim_as_overdue(cast: Cast) -> None:
     with pytest.raises(InvalidError) as refused:
         lifecycle.approve(actor=actor(cast.bob), exception=found.pk)
     assert refused.value.code == "expiry_in_past"
-    lifecycle.remediate(actor=actor(cast.lea), exception=found.pk, reason="The gateway is gone.")
+    lifecycle.remediate(actor=actor(cast.lea), exception=found.pk, reason="The gateway is gone.", evidence=[0])
 
 
 def test_an_approval_by_the_requester_is_no_claim(cast: Cast) -> None:
