@@ -30,6 +30,7 @@ env = environ.Env()
 
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 PROOFTRAIL_URL = env.str("PROOFTRAIL_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -265,6 +266,13 @@ if env.str("EMAIL_URL", "").startswith("filemail://") or not env.str("EMAIL_URL"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Prooftrail <prooftrail@localhost>")
 
+# -- chat (docs/exceptions.md)
+#: Origins (``https://chat.corp.example:8443``) of chat systems that may have addresses inside the own network; one that
+#: begins with http:// may also be spoken to without TLS.
+CHAT_PRIVATE_ORIGINS = env.list("CHAT_PRIVATE_ORIGINS", default=[])
+#: PEM of certificate authorities that their certificates may come from, beside the well-known ones.
+CHAT_CA_FILE = env.str("CHAT_CA_FILE", "")
+
 # -- metrics (docs/operations.md)
 #: Whoever holds it may read /metrics; without one nobody may.
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
@@ -290,8 +298,18 @@ DISPOSITION_INTERVAL = env.float("DISPOSITION_INTERVAL", 24 * 3600)
 OUTBOX_INTERVAL = env.float("OUTBOX_INTERVAL", 60)
 ANCHOR_INTERVAL = env.float("ANCHOR_INTERVAL", 60)
 CELERY_BEAT_SCHEDULE = {
-    "remind": {"task": "exceptions.tasks.remind", "schedule": REMINDER_INTERVAL},
-    "remind-of-reviews": {"task": "exceptions.tasks.remind_of_reviews", "schedule": REMINDER_INTERVAL},
+    "remind": {
+        "task": "exceptions.tasks.remind",
+        "schedule": REMINDER_INTERVAL,
+        # A round that nobody took would only repeat the next one; clocks of beat and workers may differ by some.
+        "options": {"expires": 10 * REMINDER_INTERVAL},
+    },
+    "remind-of-reviews": {
+        "task": "exceptions.tasks.remind_of_reviews",
+        "schedule": REMINDER_INTERVAL,
+        "options": {"expires": 10 * REMINDER_INTERVAL},
+    },
+    "notify": {"task": "exceptions.tasks.notify", "schedule": OUTBOX_INTERVAL},
     "import-registers": {"task": "exceptions.tasks.import_waiting", "schedule": OUTBOX_INTERVAL},
     "dispose": {"task": "compliance.tasks.dispose", "schedule": DISPOSITION_INTERVAL},
     "build-packs": {"task": "compliance.tasks.build_waiting_packs", "schedule": OUTBOX_INTERVAL},

@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from evidence import approvals, events, outbox, release_policy
+from evidence.circuits import attempt_each
 from evidence.events import BACKFILLED, Event, newest
 from evidence.models import Approval, Record, Release, SignOff, SignOffRequest, User
 from evidence.releases import author_of, deployers_of
@@ -119,15 +120,14 @@ def _signed(release: Release, known: Sequence[Event]) -> set[str]:
 
 
 def send_waiting(now: datetime) -> int:
-    """Send what waits; returns how many went out. A mail server that cannot be reached ends the round."""
+    """Send what waits; returns how many went out. A mail server that is away ends the round, and is left to rest."""
     retries = release_policy.load().mail_retries
-    sent = 0
-    for row in SignOffRequest.objects.to_send(now).order_by("id"):
-        try:
-            sent += outbox.send(row, functools.partial(_compose, row), now=now, retries=retries)
-        except OSError:
-            break
-    return sent
+
+    def attempt(row: SignOffRequest) -> int:
+        return outbox.send(row, functools.partial(_compose, row), now=now, retries=retries)
+
+    waiting = SignOffRequest.objects.to_send(now).order_by("attempts", "id")
+    return attempt_each(waiting, attempt, to=outbox.MAIL, now=now, pauses=retries)
 
 
 def _compose(row: SignOffRequest) -> EmailMultiAlternatives | None:

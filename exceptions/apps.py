@@ -7,5 +7,4 @@ class ExceptionsConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the registries: what this app's records change, and what its exceptions waive at the gate."""
-        from exceptions import projections, risk_policy, risk_projections, waivers  # noqa: F401  (importing registers)
-        from exceptions.exchange import words  # noqa: F401  (importing registers)
+        from exceptions import checks, projections, risk_projections, waivers  # noqa: F401  (importing registers)

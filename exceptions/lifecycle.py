@@ -21,7 +21,7 @@ from evidence.people import find_user
 from evidence.tlog.leaf import format_time
 from exceptions import policy, rules
 from exceptions.frozen import require_terms, terms_digest
-from exceptions.models import SecurityException, Transition
+from exceptions.models import Announcement, SecurityException, Transition
 from exceptions.models.terms import SEVERITIES
 from exceptions.records import keep_until_closed, next_exception
 from exceptions.risks import risk_for
@@ -87,7 +87,7 @@ def request_exception(*, actor: Actor, application: Application, idempotency: Id
             body["risk"] = risk_for(person, application.risk).id
         return Composed(body, [system.id for system in systems])
 
-    return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=keep)
+    return append_composed("exception.requested", compose, actor=actor, idempotency=idempotency, apply=announced)
 
 
 def approve(
@@ -287,7 +287,7 @@ def _transition(
         return Composed(body, systems)
 
     try:
-        return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=keep)
+        return append_composed(kind, compose, actor=actor, idempotency=idempotency, apply=announced)
     except ForbiddenError as refused:
         if refused.code == "self_approval" and kind in ("exception.approved", "exception.renewed"):
             _note_attempt(kind, actor, number)
@@ -306,6 +306,12 @@ def _note_attempt(kind: str, actor: Actor, number: str) -> None:
         append_composed("exception.self_approval_refused", compose, actor=actor, idempotency=once, apply=keep)
     except ProoftrailError as error:
         logger.warning("a self-approval of %s by %s is not recorded: %s", number, actor.principal, error)
+
+
+def announced(index: int, at: datetime, composed: Composed) -> None:
+    """Kept, and somebody is to be told of it (`exceptions.notices`)."""
+    keep(index, at, composed)
+    Announcement.objects.create(index=index)
 
 
 def keep(index: int, at: datetime, composed: Composed) -> None:

@@ -1,13 +1,24 @@
-"""The rules in force as data: ``policies/exceptions.yaml``, members overridden by a company's own file."""
+"""The rules in force as data: ``policies/exceptions.yaml``, members overridden by a company's own file.
+
+A file that is wrong is refused as it is read, with its line and member (`policy.json` says what one may hold).
+"""
 
 import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import yaml
+import jsonschema_rs
 
+from config.errors import InvalidError
 from evidence.kinds import yaml_files
+from evidence.kinds.source import Document, Fault, read
+from evidence.tlog.canonical import parse_strict
+
+REPEATS = "repeats"
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,20 @@ class Overdue:
 
 
 @dataclass(frozen=True)
+class Digest:
+    """Whom many exceptions chase hears of some steps once a week. `steps` are thresholds, and perhaps REPEATS."""
+
+    weekday: int
+    above: int
+    steps: frozenset[int | str]
+
+    def holds(self, threshold: int, *, repeated: bool, now: datetime) -> bool:
+        """Whether this step may wait for the weekday, which is one in UTC."""
+        other_day = now.astimezone(UTC).weekday() != self.weekday
+        return other_day and (REPEATS if repeated else threshold) in self.steps
+
+
+@dataclass(frozen=True)
 class Schedule:
     """When reminders go out, and to whom; recipients are ``owner``, ``requester``, ``manager``, ``executives``."""
 
@@ -26,7 +51,10 @@ class Schedule:
     before_to: tuple[str, ...]
     overdue: tuple[Overdue, ...]
     repeat_days: int
-    retry_minutes: tuple[int, ...]
+    retries: tuple[timedelta, ...]
+    digest: Digest
+    #: Posts of its own that a chat channel gets in one round; beyond, what waits comes in one.
+    chat_posts: int
 
 
 @dataclass(frozen=True)
@@ -40,8 +68,8 @@ class Policy:
     reminders: Schedule
 
 
-def parse(source: dict[str, Any]) -> Policy:
-    reminders = source["reminders"]
+def parse(source: Mapping[str, Any]) -> Policy:
+    """The policy that a complete document states."""
     return Policy(
         longest_term={severity: timedelta(days=days) for severity, days in source["longest_term_days"].items()},
         approvals_needed=source["approvals_needed"],
@@ -49,21 +77,68 @@ def parse(source: dict[str, Any]) -> Policy:
         backdating=timedelta(days=source["backdating_days"]),
         expiring=timedelta(days=source["expiring_days"]),
         remediation_needs_evidence=frozenset(source["remediation_needs_evidence"]),
-        reminders=Schedule(
-            before_days=tuple(sorted(reminders["before"]["days"], reverse=True)),
-            before_to=tuple(reminders["before"]["to"]),
-            overdue=tuple(Overdue(step["days"], tuple(step["to"])) for step in reminders["overdue"]),
-            repeat_days=reminders["repeat_days"],
-            retry_minutes=tuple(reminders["retry_minutes"]),
-        ),
+        reminders=_schedule(source["reminders"]),
+    )
+
+
+def _schedule(source: Mapping[str, Any]) -> Schedule:
+    digest = source["digest"]
+    return Schedule(
+        before_days=tuple(sorted(source["before"]["days"], reverse=True)),
+        before_to=tuple(source["before"]["to"]),
+        overdue=tuple(Overdue(step["days"], tuple(step["to"])) for step in source["overdue"]),
+        repeat_days=source["repeat_days"],
+        retries=tuple(timedelta(minutes=minutes) for minutes in source["retry_minutes"]),
+        digest=Digest(_WEEKDAYS.index(digest["weekday"]), digest["above"], frozenset(digest["steps"])),
+        chat_posts=source["chat_posts"],
     )
 
 
 @functools.cache
 def load() -> Policy:
-    """The policy of this installation. Read once for each process."""
-    source: dict[str, Any] = {}
-    for path in yaml_files("policies"):
-        if path.name == "exceptions.yaml":
-            source |= yaml.safe_load(path.read_text())
-    return parse(source)
+    """The policy of this installation. Read once for each process. Raises InvalidError ``policy_invalid``."""
+    return parse(assemble(path for path in yaml_files("policies") if path.name == "exceptions.yaml"))
+
+
+def assemble(paths: Iterable[Path]) -> dict[str, Any]:
+    """One document out of the files, later ones over earlier ones; of `reminders`, its members one by one."""
+    source: dict[str, Any] = {"reminders": {}}
+    for path in paths:
+        for document in _sound(path):
+            reminders = source["reminders"] | document.get("reminders", {})
+            source |= {**document, "reminders": reminders}
+    return source
+
+
+def _sound(path: Path) -> list[dict[str, Any]]:
+    documents, faults = read(path)
+    faults += [fault for document in documents for fault in _faults_of(document)]
+    if faults:
+        raise InvalidError("; ".join(map(str, faults[:5])), code="policy_invalid")
+    return [document.value for document in documents]
+
+
+def _faults_of(document: Document) -> list[Fault]:
+    found = []
+    for error in _rules().iter_errors(document.value):
+        member = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        found.append(document.fault(error.instance_path, f"{member.lstrip('.') or 'the file'}: {error.message[:300]}"))
+    return found or _twice(document)
+
+
+def _twice(document: Document) -> list[Fault]:
+    """Steps after the expiry are told apart by their day."""
+    seen: set[int] = set()
+    found = []
+    for place, step in enumerate(document.value.get("reminders", {}).get("overdue", [])):
+        if step["days"] in seen:
+            message = f"reminders.overdue[{place}].days: there is a step of {step['days']} days already"
+            found.append(document.fault(("reminders", "overdue", place, "days"), message))
+        seen.add(step["days"])
+    return found
+
+
+@functools.cache
+def _rules() -> Any:
+    rules = parse_strict(Path(__file__).with_name("policy.json").read_bytes())
+    return jsonschema_rs.Draft202012Validator(rules)

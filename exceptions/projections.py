@@ -194,6 +194,7 @@ _CHANGES: dict[str, Callable[[SecurityException, Recorded], None]] = {
     "exception.renewed": _renewed,
     "exception.renewal_refused": _renewal_refused,
     "exception.reminded": _nothing,
+    "exception.notified": _nothing,
     "exception.self_approval_refused": _nothing,
 }
 
@@ -229,7 +230,11 @@ def _reason(record: Recorded) -> str:
     if record.leaf.kind == "exception.reminded":
         days = body["threshold"]
         when = f"{-days} days overdue" if days < 0 else f"{days} days before"
-        return f"Reminder by {body['channel']}, {when}: {body['outcome']}"
+        with_others = f" with {body['digest'] - 1} more" if "digest" in body else ""
+        return f"Reminder by {body['channel']}{with_others}, {when}: {body['outcome']}"
+    if record.leaf.kind == "exception.notified":
+        asked = "Asked to decide" if body["asked"] else "Told"
+        return f"{asked} by {body['channel']} about record {body['about']}: {body['outcome']}"
     if record.leaf.kind == "exception.self_approval_refused":
         return "Refused: who requested, wrote or owns it does not approve it"
     return str(body["reason"])

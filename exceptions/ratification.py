@@ -14,7 +14,7 @@ from evidence.models import User
 from evidence.tlog.canonical import canonical
 from exceptions import lifecycle, rules
 from exceptions.frozen import terms_digest
-from exceptions.models import ExceptionApproval, SecurityException
+from exceptions.models import Announcement, ExceptionApproval, SecurityException
 from exceptions.models.terms import CLAIMED
 
 MOST = 500
@@ -105,6 +105,10 @@ def _approval(
         if not admitted:
             raise ConflictError("Its list was not ratified.", code="list_changed")
 
+    def apply(index: int, at: datetime) -> None:
+        lifecycle.keep_record(found.pk, at)
+        Announcement.objects.create(index=index)
+
     decided = {"decision": "approved", "role": role, "terms": terms_digest(found)}
     body = {"exception": found.pk, **decided, "reason": reason, "list": digest}
     return service_draft(
@@ -113,5 +117,5 @@ def _approval(
         actor=actor,
         systems=found.systems,
         admit=admit,
-        apply=lambda index, at: lifecycle.keep_record(found.pk, at),
+        apply=apply,
     )

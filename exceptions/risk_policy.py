@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import yaml
-from django.core.checks import CheckMessage, Error, Tags, register
 
 from config.errors import InvalidError
 from evidence.kinds import yaml_files
@@ -169,13 +168,3 @@ def load() -> RiskPolicy:
             raise _wrong(str(path), f"it holds members: {', '.join(_MEMBERS)}.")
         source |= given
     return parse(source)
-
-
-@register(Tags.security)
-def scale_is_sound(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The service does not start with a scale that it cannot rate by."""
-    try:
-        load()
-    except InvalidError as error:
-        return [Error(error.detail, hint="Correct policies/risks.yaml; docs/risks.md, scale.", id="exceptions.E001")]
-    return []

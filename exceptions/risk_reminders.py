@@ -17,6 +17,7 @@ from django.urls import reverse
 
 from config.errors import ConflictError, MissingError, ProoftrailError
 from evidence import outbox
+from evidence.circuits import attempt_each
 from evidence.composing import Composed, append_composed
 from evidence.ledger import Actor
 from evidence.models import System, User
@@ -82,15 +83,14 @@ class _People:
 
 
 def send_waiting(now: datetime) -> int:
-    """Send what waits; returns how many went out. A mail server that cannot be reached ends the round."""
+    """Send what waits; returns how many went out. A mail server that is away is left to rest."""
     retries = risk_policy.load().retries
-    sent = 0
-    for row in ReviewReminder.objects.to_send(now).order_by("id"):
-        try:
-            sent += outbox.send(row, functools.partial(compose, row, now), now=now, retries=retries)
-        except OSError:
-            break
-    return sent
+
+    def attempt(row: ReviewReminder) -> int:
+        return outbox.send(row, functools.partial(compose, row, now), now=now, retries=retries)
+
+    waiting = ReviewReminder.objects.to_send(now).order_by("attempts", "id")
+    return attempt_each(waiting, attempt, to=outbox.MAIL, now=now, pauses=retries)
 
 
 def compose(row: ReviewReminder, now: datetime) -> EmailMultiAlternatives | None:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from exceptions import delivery, reminders, risk_reminders
+from exceptions import delivery, notices, reminders, risk_reminders
 from exceptions.importing import jobs
 
 
@@ -13,6 +13,14 @@ def remind() -> None:
     reminders.plan(timezone.now())
     delivery.send_waiting(timezone.now())
     delivery.record_settled()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no types
+def notify() -> None:
+    """Each beat: tell who may decide what was asked for, and who asked what was decided."""
+    notices.plan(timezone.now())
+    notices.send_waiting(timezone.now())
+    notices.record_settled()
 
 
 @shared_task  # type: ignore[untyped-decorator]  # celery has no types

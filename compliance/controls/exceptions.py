@@ -12,7 +12,7 @@ CLOSING = frozenset(f"exception.{end}" for end in ("rejected", "withdrawn", "rev
 
 
 #: Records of an exception that change nothing about it.
-_NO_TRANSITIONS = frozenset({"exception.reminded", "exception.self_approval_refused"})
+_NO_TRANSITIONS = frozenset({"exception.reminded", "exception.notified", "exception.self_approval_refused"})
 
 
 @dataclass(frozen=True)

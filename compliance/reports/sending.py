@@ -6,6 +6,7 @@
 4. `report.sent` names who got it and the PDF's digest; the same transaction ends the to-do.
 """
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from compliance.reports import digest, documents
 from compliance.reports.figures import Monthly, monthly
 from compliance.reports.months import Month
 from config.errors import ConflictError, InvalidError, ProoftrailError
+from evidence import outbox, release_policy
+from evidence.circuits import attempt_each
 from evidence.ledger import Actor, Idempotency, append, service_draft
 from evidence.ledger.settling import key_reused
 from evidence.models import Record, User
@@ -42,6 +45,10 @@ RESTRICTED = "not sent: sees some systems only"
 
 class _NoRecipientError(ProoftrailError):
     code = "no_recipient"
+
+
+class _AwayError(OSError):
+    """The mail server is, whatever is to be sent."""
 
 
 # -- 1. asked for or due -----------------------------------------------------------------------------------------------
@@ -111,7 +118,9 @@ def send_due(now: datetime | None = None) -> int:
     """Build and mail every report that is due; returns how many went out."""
     now = now or timezone.now()
     schedule(now)
-    return sum(send(report.pk, now=now) for report in Report.objects.due(now)[:20])
+    due = list(Report.objects.due(now).values_list("pk", flat=True)[:20])
+    pauses = release_policy.load().mail_retries
+    return attempt_each(due, functools.partial(_attempt, now=now), to=outbox.MAIL, now=now, pauses=pauses)
 
 
 # -- 2. the claim ------------------------------------------------------------------------------------------------------
@@ -119,6 +128,14 @@ def send_due(now: datetime | None = None) -> int:
 
 def send(report_id: str, *, now: datetime) -> bool:
     """Build and mail one report; False if another worker has it, or it did not work out this time."""
+    try:
+        return _attempt(report_id, now=now)
+    except OSError:
+        return False
+
+
+def _attempt(report_id: str, *, now: datetime) -> bool:
+    """The same. Raises OSError (the report is put off already) where the mail server is away."""
     claimed = Report.objects.due(now).filter(pk=report_id).update(claimed_until=now + CLAIM, attempts=F("attempts") + 1)
     if not claimed:
         return False
@@ -131,14 +148,18 @@ def send(report_id: str, *, now: datetime) -> bool:
         _record(report, content, outcomes, letter.ledger_size)
     except (ProoftrailError, OSError) as error:
         _put_off(report, error, now)
+        if isinstance(error, _AwayError):
+            raise
         return False
     return True
 
 
 def _put_off(report: Report, error: Exception, now: datetime) -> None:
-    wait = min(timedelta(minutes=2**report.attempts), LONGEST_WAIT)
+    away = isinstance(error, _AwayError)
+    longest = outbox.LONGEST_PAUSE if away else LONGEST_WAIT
+    wait = min(timedelta(minutes=2 ** min(report.attempts, ATTEMPTS)), longest)
     Report.objects.filter(pk=report.pk, state=Report.WAITING).update(
-        state=Report.FAILED if report.attempts >= ATTEMPTS else Report.WAITING,
+        state=Report.WAITING if report.attempts < ATTEMPTS or away else Report.FAILED,
         claimed_until=None,
         next_attempt_at=now + wait,
         error=str(error)[:500],
@@ -213,9 +234,11 @@ def _mail(report: Report, user: User, letter: _Letter, content: bytes) -> dict[s
         return {"person": user.uid, "outcome": SENT if mail.sent_at else UNKNOWN}
     try:
         _message(report, user, letter, content).send()
-    except OSError:  # smtplib's errors among them
+    except OSError as error:  # smtplib's errors among them
         mail.delete()  # it did not go out: the next attempt may send it
-        raise
+        if outbox.is_refusal(error):
+            raise
+        raise _AwayError(f"{type(error).__name__}: {error}") from error
     ReportMail.objects.filter(pk=mail.pk).update(sent_at=timezone.now(), outcome=SENT)
     return {"person": user.uid, "outcome": SENT}
 

@@ -15,7 +15,7 @@ from config.database import leave_connection
 from config.metrics import board
 from config.metrics.exposition import Family, Sample
 from evidence.ledger import reader
-from evidence.models import Anchor, Entry, SignOffRequest, Standing
+from evidence.models import Anchor, Circuit, Entry, SignOffRequest, Standing
 from evidence.tlog.leaf import parse_leaf
 from exceptions.models import Reminder, ReviewReminder
 
@@ -94,7 +94,7 @@ def of_ledger(now: datetime) -> Iterator[Family]:
 def _outboxes(now: datetime) -> Iterator[Family]:
     waiting: dict[str, list[datetime]] = {
         "sign_offs": _since(SignOffRequest.objects.filter(state="waiting"), "created_at"),
-        "reminders": _since(Reminder.objects.filter(state=Reminder.WAITING), "created_at"),
+        "reminders": _since(Reminder.objects.waiting(now), "created_at"),
         "reviews": _since(ReviewReminder.objects.filter(state="waiting"), "created_at"),
         "reports": _since(Report.objects.filter(state=Report.WAITING), "requested_at"),
     }
@@ -105,6 +105,9 @@ def _outboxes(now: datetime) -> Iterator[Family]:
         for name, rows in waiting.items()
     ]
     yield Family("prooftrail_outbox_oldest_seconds", "gauge", "Age of the oldest of them, 0 where none waits.", ages)
+    failures = [Sample(circuit.failures, {"destination": circuit.destination}) for circuit in Circuit.objects.all()]
+    help_text = "Failures in a row of mail server and chat channels: 0 where the last attempt arrived."
+    yield Family("prooftrail_destination_failures", "gauge", help_text, failures)
 
 
 def _since(rows: "QuerySet[SignOffRequest] | QuerySet[Reminder] | QuerySet[Report]", when: str) -> list[datetime]:

@@ -51,6 +51,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("evidence.pipeline", "Pipelines", "conversion_path"),
             ("evidence.trustpolicy", "Trust policies", "handshake"),
             ("evidence.system", "Systems", "dns"),
+            ("exceptions.chatchannel", "Chat channels", "forum"),
             ("mail", "Mail", "mail"),
         ],
     ),

@@ -2,6 +2,7 @@
 
 from evidence.models.anchors import Anchor, Standing
 from evidence.models.artifacts import Artifact
+from evidence.models.circuits import Circuit
 from evidence.models.ledger import Authority, Entry, Head, Idempotency, Note, Payload, Repeat, SigningKey, Tile
 from evidence.models.people import Pipeline, PipelineKey, SignOff, System, Token, TokenUse, User
 from evidence.models.records import Hold, HoldItem, Record
@@ -14,6 +15,7 @@ __all__ = [
     "Approval",
     "Artifact",
     "Authority",
+    "Circuit",
     "Entry",
     "Head",
     "Hold",

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
 
 from config.errors import InvalidError
+from config.outbound import RefusedError
 from evidence.oidc import fetching
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -97,7 +98,7 @@ def _refresh(issuer: str, known: _Issuer, *, needed: bool) -> None:
             return
         known.tried_at = time.monotonic()
         known.keys, known.had_at = fetch(issuer), time.monotonic()
-    except fetching.RefusedError as error:
+    except RefusedError as error:
         if needed:
             raise fetching.unreachable(issuer, error) from error
     finally:
@@ -109,13 +110,13 @@ def fetch(issuer: str) -> dict[str, Mapping[str, Any]]:
     private = issuer in settings.OIDC_PRIVATE_ISSUERS
     about = fetching.get_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration", private=private)
     if about.get("issuer") != issuer:
-        raise fetching.RefusedError(f"it calls itself {str(about.get('issuer'))[:200]!r}")
+        raise RefusedError(f"it calls itself {str(about.get('issuer'))[:200]!r}")
     listed = fetching.get_json(str(about.get("jwks_uri")), private=private).get("keys")
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
-        raise fetching.RefusedError(f"its keys are no list of at most {MAX_KEYS}")
+        raise RefusedError(f"its keys are no list of at most {MAX_KEYS}")
     found = {jwk["kid"]: jwk for jwk in listed if _verifies(jwk)}
     if not found:
-        raise fetching.RefusedError("it publishes no key that could verify a signature")
+        raise RefusedError("it publishes no key that could verify a signature")
     return found
 
 

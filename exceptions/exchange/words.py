@@ -3,10 +3,10 @@
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
-from django.core.checks import CheckMessage, Error, Tags, register
 
 from config.errors import InvalidError
 from evidence.kinds import yaml_files
@@ -57,7 +57,7 @@ def words() -> Words:
     source: dict[str, dict[str, list[str]]] = {part: {} for part in _PARTS}
     for path in yaml_files("policies"):
         if path.name == FILE:
-            for part, entries in parse(yaml.safe_load(path.read_text()) or {}).items():
+            for part, entries in parse(_loaded(path)).items():
                 source[part] |= entries
     scale = risk_policy.load()
 
@@ -72,6 +72,13 @@ def words() -> Words:
         headings[name] = [normal(heading), *headings.get(name, ())]
     likelihood, impact = turned("likelihood") | own["likelihood"], turned("impact") | own["impact"]
     return Words(headings, likelihood, impact, turned("status"))
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise _wrong(str(path), f"it is no YAML: {error}") from None
 
 
 def parse(given: Any) -> dict[str, dict[str, list[str]]]:
@@ -98,14 +105,3 @@ def _list(member: str, given: Any) -> list[str]:
 
 def _wrong(member: str, complaint: str) -> InvalidError:
     return InvalidError(f"{FILE}, {member}: {complaint}", code="policy_invalid", where=member)
-
-
-@register(Tags.security)
-def words_are_sound(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The service does not start with words that it cannot read."""
-    try:
-        words()
-    except (InvalidError, yaml.YAMLError) as error:
-        hint = "Correct policies/risk-import.yaml; docs/risks.md, as a file."
-        return [Error(str(error), hint=hint, id="exceptions.E002")]
-    return []

@@ -60,10 +60,14 @@ class ExceptionQuerySet(models.QuerySet["SecurityException"]):
         )
         return self.filter(models.Exists(open_then))
 
+    def chased(self) -> Self:
+        """Approved ones, here or elsewhere: what somebody may have to act on before it ends."""
+        return self.filter(decision__in=CHASED)
+
     def due_for_reminder(self, now: datetime) -> Self:
-        """Approved ones, here or elsewhere, near or past their expiry: those whose schedule may have reached a step."""
+        """Near or past their expiry: those whose schedule may have reached a step."""
         reach = timedelta(days=max(policy.load().reminders.before_days, default=0) + 1)
-        return self.filter(decision__in=CHASED, expires_at__lte=now + reach)
+        return self.chased().filter(expires_at__lte=now + reach)
 
 
 class SecurityException(Terms):

@@ -1,45 +1,44 @@
 """The reminders' outbox: working data of the worker. What came of each is an `exception.reminded` record."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
+from django.db.models import Q
+
+from evidence.outbox import DELIVERED, FAILED, WAITING, Outgoing, OutgoingQuerySet
+from exceptions.models.chat import CHAT
 
 
-class ReminderQuerySet(models.QuerySet["Reminder"]):
-    def to_send(self, now: datetime) -> Self:
-        """Waiting ones whose next attempt has come: a worker that died while sending is among them later."""
-        return self.filter(state=Reminder.WAITING, next_attempt_at__lte=now)
+class ReminderQuerySet(OutgoingQuerySet):
+    def to_people(self) -> Self:
+        return self.exclude(recipient__startswith=CHAT)
+
+    def to_channels(self) -> Self:
+        return self.filter(recipient__startswith=CHAT)
+
+    def waiting(self, now: datetime) -> Self:
+        """Those that ought to be gone: not what is held for the weekly digest."""
+        return self.filter(state=WAITING).exclude(attempts=0, next_attempt_at__gt=now)
 
     def to_record(self) -> Self:
         """Settled ones whose record is not written yet."""
-        return self.filter(state__in=[Reminder.DELIVERED, Reminder.FAILED], record_index=None)
+        return self.filter(state__in=[DELIVERED, FAILED], record_index=None)
 
 
-class Reminder(models.Model):
-    """One message to one person about one expiry at one step of the schedule."""
-
-    WAITING, DELIVERED, FAILED, DROPPED = "waiting", "delivered", "failed", "dropped"
-    STATES = [
-        (WAITING, "Waiting"),
-        (DELIVERED, "Delivered"),
-        (FAILED, "Failed"),
-        (DROPPED, "Overtaken by a later step, a renewal or the closing"),
-    ]
+class Reminder(Outgoing):
+    """What one recipient is told about one expiry at one step of the schedule: a person, or a chat channel
+    (``chat:<id>``)."""
 
     exception_id = models.CharField(max_length=16)
     expires_at = models.DateTimeField()
     threshold = models.SmallIntegerField(help_text="Days before the expiry; negative once it is overdue")
-    recipient = models.CharField(max_length=40, help_text="Opaque id")
-    state = models.CharField(max_length=10, choices=STATES, default=WAITING)
-    attempts = models.SmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField()
-    last_error = models.CharField(max_length=500, blank=True)
-    created_at = models.DateTimeField()
-    sent_at = models.DateTimeField(null=True)
+    #: Of the message that carried it, and how many reminders that carried.
+    message_id = models.CharField(max_length=200, blank=True)
+    carried = models.IntegerField(default=1)
     record_index = models.BigIntegerField(null=True)
 
-    objects = ReminderQuerySet.as_manager()
+    objects: ClassVar[Any] = ReminderQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -50,8 +49,21 @@ class Reminder(models.Model):
         ]
         indexes = [
             # to_send, each beat
-            models.Index(fields=["next_attempt_at"], condition=models.Q(state="waiting"), name="reminder_to_send"),
+            models.Index(fields=["next_attempt_at"], condition=Q(state=WAITING), name="reminder_to_send"),
+            # to_record, each beat
+            models.Index(
+                fields=["id"],
+                condition=Q(state__in=[DELIVERED, FAILED], record_index=None),
+                name="reminder_to_record",
+            ),
+            # how many exceptions somebody was reminded of lately (`reminders.plan`)
+            models.Index(fields=["recipient", "created_at"], name="reminder_of_recipient"),
         ]
 
     def __str__(self) -> str:
         return f"{self.exception_id} {self.threshold} to {self.recipient}"
+
+    @property
+    def was_held(self) -> bool:
+        """Whether it was to wait for the weekly digest from the beginning."""
+        return self.attempts == 0 and self.next_attempt_at > self.created_at

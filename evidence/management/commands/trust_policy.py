@@ -8,12 +8,12 @@ from typing import Any
 from django.conf import settings
 
 from config.errors import InvalidError, MissingError, UnavailableError
+from config.outbound import RefusedError
 from evidence.ledger import Actor
 from evidence.management.people_command import PeopleCommand
 from evidence.models import Pipeline, System, TrustPolicy
 from evidence.models.people import SERVICE, Limits
 from evidence.oidc import issuers, policies
-from evidence.oidc.fetching import RefusedError
 from evidence.people import find_system
 
 ISSUERS = {"github": "https://token.actions.githubusercontent.com", "gitlab": "https://gitlab.com"}

@@ -103,7 +103,7 @@ def test_mail_that_is_down_is_tried_again(
         settings.EMAIL_HOST, settings.EMAIL_PORT = nobody.getsockname()
         risk_reminders.remind(start)
         risk_reminders.remind(start + timedelta(seconds=30))
-    assert len(caplog.records) == 1
+    assert sum(one.name == "evidence.outbox" for one in caplog.records) == 1  # one attempt for both rounds
     settings.EMAIL_BACKEND = backend
     remind_twice(start + timedelta(minutes=2))
     row = ReviewReminder.objects.get()
