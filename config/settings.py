@@ -198,6 +198,9 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "RequirementState": "evidence.gate.findings.STATES",
+        "RiskLevel": "exceptions.risk_policy.LEVELS",
+        "ActionItemState": "exceptions.risks.STATES_OF_ITEMS",
+        "RiskImportState": "exceptions.models.risks.IMPORT_STATES",
         "GateOutcome": "evidence.api.gate.OUTCOMES",
         "DeploymentOutcome": "evidence.api.readiness.OUTCOMES",
     },
@@ -299,6 +302,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "exceptions.tasks.remind",
         "schedule": REMINDER_INTERVAL,
         # A round that nobody took would only repeat the next one; clocks of beat and workers may differ by some.
+        "options": {"expires": 10 * REMINDER_INTERVAL},
+    },
+    "remind-of-reviews": {
+        "task": "exceptions.tasks.remind_of_reviews",
+        "schedule": REMINDER_INTERVAL,
         "options": {"expires": 10 * REMINDER_INTERVAL},
     },
     "notify": {"task": "exceptions.tasks.notify", "schedule": OUTBOX_INTERVAL},

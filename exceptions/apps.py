@@ -7,4 +7,4 @@ class ExceptionsConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the registries: what this app's records change, and what its exceptions waive at the gate."""
-        from exceptions import checks, projections, waivers  # noqa: F401  (importing registers)
+        from exceptions import checks, projections, risk_projections, waivers  # noqa: F401  (importing registers)

@@ -1,17 +1,16 @@
-"""What `exception.*` and `risk.*` records change. Pure functions of the record and of these tables.
+"""What `exception.*` records change. Pure functions of the record and of these tables.
 
-A record whose exception or risk is not there belongs to one that was disposed of.
+A record whose exception is not there belongs to one that was disposed of.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 from config.bulk import compose
 from evidence.ledger import Recorded
 from evidence.projections import each, projection
-from exceptions.models import ExceptionApproval, Renewal, Risk, RiskChange, SecurityException, Transition
+from exceptions.models import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED
 
 
@@ -239,49 +238,3 @@ def _reason(record: Recorded) -> str:
     if record.leaf.kind == "exception.self_approval_refused":
         return "Refused: who requested, wrote or owns it does not approve it"
     return str(body["reason"])
-
-
-# -- risks ---------------------------------------------------------------------------------------------------------
-
-
-def _forget_risk(index: int) -> None:
-    Risk.objects.filter(changes__index=index).delete()
-
-
-@projection("risk.", tables=[Risk, RiskChange], forget=_forget_risk)
-def _risk(record: Recorded) -> None:
-    body = record.body
-    if record.leaf.kind == "risk.added":
-        risk = _added(record)
-    else:
-        found = Risk.objects.filter(pk=body["risk"]).first()
-        if found is None:
-            return
-        risk = found
-    if record.leaf.kind == "risk.changed":
-        for name, value in body["changes"].items():
-            setattr(risk, name, value)
-    if record.leaf.kind == "risk.closed":
-        risk.status, risk.closed_at = "closed", record.leaf.at
-    risk.last_index = record.index
-    risk.save()
-    RiskChange.objects.create(
-        index=record.index,
-        risk=risk,
-        kind=record.leaf.kind,
-        at=record.leaf.at,
-        by=record.leaf.by,
-        reason=body.get("reason", ""),
-    )
-
-
-def _added(record: Recorded) -> Risk:
-    fields: dict[str, Any] = {name: value for name, value in record.body.items() if name not in {"risk", "systems"}}
-    return Risk(
-        id=record.body["risk"],
-        systems=list(record.leaf.scope),
-        added_by=record.leaf.by,
-        added_at=record.leaf.at,
-        added_index=record.index,
-        **fields,
-    )

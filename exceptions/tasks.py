@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from exceptions import delivery, notices, reminders
+from exceptions import delivery, notices, reminders, risk_reminders
 from exceptions.importing import jobs
 
 
@@ -33,3 +33,9 @@ def import_register(import_id: str) -> None:
 def import_waiting() -> None:
     """Each beat: imports that a worker left or a broker lost."""
     jobs.run_waiting()
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no types
+def remind_of_reviews() -> None:
+    """Each beat: remind of risks whose review is due."""
+    risk_reminders.remind(timezone.now())

@@ -9,7 +9,8 @@ from exceptions.api.imports import (
     Imports,
     Ratifications,
 )
-from exceptions.api.risks import RiskDetail, Risks
+from exceptions.api.risk_files import RiskExport, RiskImportConfirm, RiskImportDetail, RiskImports
+from exceptions.api.risks import RiskDetail, RiskReviews, Risks, RiskScale
 
 urlpatterns = [
     path("exceptions", Exceptions.as_view(), name="exceptions"),
@@ -23,5 +24,11 @@ urlpatterns = [
     path("exceptions/<str:number>", ExceptionDetail.as_view(), name="exception"),
     path("exceptions/<str:number>/transitions", ExceptionTransitions.as_view(), name="exception-transitions"),
     path("risks", Risks.as_view(), name="risks"),
+    path("risks/scale", RiskScale.as_view(), name="risk-scale"),
+    path("risks/export", RiskExport.as_view(), name="risk-export"),
+    path("risks/import", RiskImports.as_view(), name="risk-imports"),
+    path("risks/import/<str:import_id>", RiskImportDetail.as_view(), name="risk-import"),
+    path("risks/import/<str:import_id>/confirm", RiskImportConfirm.as_view(), name="risk-import-confirm"),
+    path("risks/<str:number>/reviews", RiskReviews.as_view(), name="risk-reviews"),
     path("risks/<str:number>", RiskDetail.as_view(), name="risk"),
 ]

@@ -14,6 +14,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,13 @@ class Clone:
 
 @pytest.fixture
 def ledger(settings: Settings, broker: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Clone]:
+    with cloned(broker, django_db_blocker) as clone:
+        yield clone
+
+
+@contextmanager
+def cloned(broker: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Clone]:
+    """An installation of its own; inside another one, that one is there again afterwards."""
     from django.db import connections
 
     _stop_appender()  # a test that loaded the web application left its process grouping commits and counting replays

@@ -9,11 +9,11 @@ from drf_spectacular.generators import SchemaGenerator
 
 @functools.cache
 def _calls() -> list[tuple[str, re.Pattern[str], dict[int, set[str]]]]:
-    """Method, path, and error codes by status, of each call; longer paths first."""
+    """Method, path, and error codes by status, of each call; paths that name more first."""
     schema = SchemaGenerator().get_schema(request=None, public=True)
     named = schema["components"]["responses"]
     found = []
-    for path, methods in sorted(schema["paths"].items(), key=lambda item: -len(item[0])):
+    for path, methods in sorted(schema["paths"].items(), key=lambda item: (item[0].count("{"), -len(item[0]))):
         pattern = re.compile(re.sub(r"\{path\}", ".+", path).replace("{", "(?P<").replace("}", ">[^/]+)"))
         for method, operation in methods.items():
             codes = {int(status): _codes(answer, named) for status, answer in operation["responses"].items()}

@@ -69,9 +69,9 @@ class Api:
         """A multipart form with one file."""
         return self._answer("POST", path, data=dict(form), files={"file": file})
 
-    def get_bytes(self, path: str) -> bytes:
+    def get_bytes(self, path: str, params: Mapping[str, Any] | None = None) -> bytes:
         """What is no JSON, as it is."""
-        return self._response("GET", path).content
+        return self._response("GET", path, params=params).content
 
     def _answer(self, method: str, path: str, **options: Any) -> Answer:
         response = self._response(method, path, **options)

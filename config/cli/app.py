@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from config.cli import environment, output
-from config.cli.commands import access, exceptions, gate, packs, readiness, records, releases, verify
+from config.cli.commands import access, exceptions, gate, packs, readiness, records, releases, risks, verify
 from config.cli.errors import CommandError, ExitCode
 
 _USAGE_OF_TYPER = 2
@@ -31,6 +31,7 @@ for command in (readiness.checklist, readiness.answer, readiness.cutover, readin
     releases.app.command()(command)
 app.add_typer(releases.app, name="release")
 app.add_typer(exceptions.app, name="exceptions")
+app.add_typer(risks.app, name="risks")
 app.add_typer(packs.app, name="pack")
 
 

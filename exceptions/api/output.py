@@ -1,11 +1,14 @@
 """How exceptions and risks look outside. Names are looked up once for a whole page."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
-from evidence.models import System
-from evidence.people import display_names
+from django.utils import timezone
+
+from evidence.models import System, User
+from evidence.people import Principal, display_names
+from exceptions import risk_links, risk_policy, risks
 from exceptions.frozen import terms_digest
 from exceptions.models import ExceptionApproval, Renewal, Risk, SecurityException, Transition
 
@@ -105,28 +108,57 @@ def _renewal(renewal: Renewal, names: Names) -> dict[str, Any]:
 
 
 def risks_out(found: Sequence[Risk]) -> list[dict[str, Any]]:
-    names = Names({uid for one in found for uid in (one.owner, one.added_by)}, (pk for r in found for pk in r.systems))
-    return [_risk(one, names) for one in found]
+    """Rows of a list."""
+    people = {uid for one in found for uid in (one.owner, one.added_by, one.reviewed_by) if uid}
+    people |= {item["owner"] for one in found for item in one.action_items}
+    names = Names(people, (pk for r in found for pk in r.systems))
+    today = timezone.now().date()
+    return [_risk(one, names, today) for one in found]
 
 
-def risk_out(found: Risk) -> dict[str, Any]:
-    """One risk with its changes and the exceptions that name it."""
+def risk_out(found: Risk, principal: Principal) -> dict[str, Any]:
+    """One risk with its records, and what it points to as far as the principal may see."""
     changes = list(found.changes.all())
     names = Names({change.by for change in changes}, [])
     rows = [
         {"index": c.index, "kind": c.kind, "at": c.at, "by": names.person(c.by), "reason": c.reason} for c in changes
     ]
-    return risks_out([found])[0] | {"changes": rows, "exceptions": list(found.exceptions.values_list("pk", flat=True))}
+    links = risk_links.shown(found, principal)
+    may = isinstance(principal, User) and risks.may_keep(found, principal)
+    return risks_out([found])[0] | {
+        "changes": rows,
+        "links": links,
+        "exceptions": links["exceptions"],
+        "moves": ["changed", "reviewed", "closed"] if may else [],
+    }
 
 
-def _risk(one: Risk, names: Names) -> dict[str, Any]:
-    plain = ("id", "title", "description", "likelihood", "impact", "rating")
-    after = ("residual_likelihood", "residual_impact", "residual_rating", "mitigation", "contingency", "status")
-    return {name: getattr(one, name) for name in (*plain, *after)} | {
+def _risk(one: Risk, names: Names, today: date) -> dict[str, Any]:
+    scale = risk_policy.load()
+    after = one.residual_rating
+    plain = ("id", "reference", "title", "description", "cause", "consequence", "likelihood", "impact", "rating")
+    treated = ("residual_likelihood", "residual_impact", "residual_rating", "mitigation", "contingency", "status")
+    return {name: getattr(one, name) for name in (*plain, *treated)} | {
+        "level": scale.level(one.rating),
+        "residual_level": scale.level(after) if after else None,
         "systems": names.systems(one.systems),
         "owner": names.person(one.owner),
+        "action_items": [_item(item, names) for item in one.action_items],
+        "review_by": one.review_by,
+        "review_overdue": one.review_is_overdue(today),
+        "reviewed_at": one.reviewed_at,
+        "reviewed_by": names.person(one.reviewed_by) if one.reviewed_by else None,
         "added_by": names.person(one.added_by),
         "added_at": one.added_at,
         "closed_at": one.closed_at,
         "index": one.added_index,
+    }
+
+
+def _item(item: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    return {
+        "title": item["title"],
+        "owner": names.person(item["owner"]),
+        "state": item["state"],
+        "due": item.get("due"),
     }

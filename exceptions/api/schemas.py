@@ -5,6 +5,10 @@ from typing import Any
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
+from exceptions.models.risks import IMPORT_STATES
+from exceptions.risk_policy import LEVELS
+from exceptions.risks import STATES_OF_ITEMS
+
 
 class PersonOut(serializers.Serializer[Any]):
     id = serializers.CharField()
@@ -114,30 +118,87 @@ class ExceptionMetricsOut(serializers.Serializer[Any]):
     by_age = OpenByAgeOut(many=True)
 
 
+class ActionItemOut(serializers.Serializer[Any]):
+    title = serializers.CharField()
+    owner = PersonOut()
+    state = serializers.ChoiceField(STATES_OF_ITEMS)
+    due = serializers.DateField(allow_null=True)
+
+
 class RiskOut(serializers.Serializer[Any]):
     id = serializers.CharField()
+    reference = serializers.CharField(help_text="What another tool calls it")
     title = serializers.CharField()
     description = serializers.CharField()
+    cause = serializers.CharField()
+    consequence = serializers.CharField(help_text="The impact in words")
     likelihood = serializers.IntegerField()
     impact = serializers.IntegerField()
     rating = serializers.IntegerField()
+    level = serializers.ChoiceField(LEVELS)
     residual_likelihood = serializers.IntegerField(allow_null=True)
     residual_impact = serializers.IntegerField(allow_null=True)
     residual_rating = serializers.IntegerField(allow_null=True)
+    residual_level = serializers.ChoiceField(LEVELS, allow_null=True)
     mitigation = serializers.CharField()
     contingency = serializers.CharField()
     status = serializers.CharField()
     systems = serializers.ListField(child=serializers.CharField())
     owner = PersonOut()
+    action_items = ActionItemOut(many=True)
+    review_by = serializers.DateField(allow_null=True)
+    review_overdue = serializers.BooleanField()
+    reviewed_at = serializers.DateTimeField(allow_null=True)
+    reviewed_by = PersonOut(allow_null=True)
     added_by = PersonOut()
     added_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)
     index = serializers.IntegerField()
 
 
+class RiskLinksOut(serializers.Serializer[Any]):
+    exceptions = serializers.ListField(child=serializers.CharField(), help_text="Those that name the risk among them")
+    incidents = serializers.ListField(child=serializers.CharField())
+    controls = serializers.ListField(child=serializers.CharField())
+
+
 class RiskDetailOut(RiskOut):
     changes = ChangeOut(many=True)
     exceptions = serializers.ListField(child=serializers.CharField())
+    links = RiskLinksOut()
+    moves = serializers.ListField(child=serializers.CharField(), help_text="What the caller may do now")
+
+
+class RiskStepOut(serializers.Serializer[Any]):
+    value = serializers.IntegerField()
+    word = serializers.CharField()
+    means = serializers.CharField()
+
+
+class RiskLevelOut(serializers.Serializer[Any]):
+    level = serializers.ChoiceField(LEVELS)
+    from_rating = serializers.IntegerField()
+    review_within_days = serializers.IntegerField()
+
+
+class RiskScaleOut(serializers.Serializer[Any]):
+    likelihood = RiskStepOut(many=True)
+    impact = RiskStepOut(many=True)
+    levels = RiskLevelOut(many=True)
+
+
+class RiskImportOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    state = serializers.ChoiceField(IMPORT_STATES)
+    filename = serializers.CharField()
+    sha256 = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    counts = serializers.DictField(child=serializers.IntegerField())
+    columns = serializers.DictField(child=serializers.CharField(), help_text="Field, and what the file calls it")
+    unused = serializers.ListField(child=serializers.CharField())
+    notes = serializers.ListField(child=serializers.CharField())
+    rows = serializers.ListField(child=serializers.DictField(), help_text="What becomes of each; bad ones with reasons")
+    index = serializers.IntegerField(allow_null=True, help_text="Of the record that shows all of it")
 
 
 EXCEPTION_WRITTEN = inline_serializer(

@@ -82,8 +82,8 @@ def _wrong(detail: str, where: str) -> InvalidError:
     return InvalidError(detail, code="mapping_invalid", where=f"$.mapping{where}")
 
 
-def parse(data: Any) -> Wishes:
-    """A mapping from JSON. Raises InvalidError ``mapping_invalid`` with the place."""
+def parse(data: Any, fields: Sequence[str] = FIELDS) -> Wishes:
+    """A mapping from JSON, of these fields. Raises InvalidError ``mapping_invalid`` with the place."""
     if not isinstance(data, dict) or (unknown := data.keys() - {"columns", "values", "defaults", "sheets", "dates"}):
         extra = f" {sorted(map(str, unknown))[0]!r} is none." if isinstance(data, dict) else ""
         raise _wrong(f"A mapping has columns, values, defaults, sheets, dates.{extra}", "")
@@ -95,8 +95,8 @@ def parse(data: Any) -> Wishes:
     values = {name: _texts(known, f".values.{name}") for name, known in given.items()}
     for part, names in (("columns", columns), ("defaults", defaults), ("values", values)):
         for name in names:
-            if name not in FIELDS:
-                raise _wrong(f"There is no field {str(name)[:60]!r}: {', '.join(FIELDS)}.", f".{part}")
+            if name not in fields:
+                raise _wrong(f"There is no field {str(name)[:60]!r}: {', '.join(fields)}.", f".{part}")
     sheets = data.get("sheets", [])
     if not isinstance(sheets, list) or not all(isinstance(name, str) for name in sheets) or len(sheets) > _MOST_VALUES:
         raise _wrong("sheets is a list of names.", ".sheets")

@@ -6,7 +6,7 @@ import io
 from collections import Counter
 
 from config.errors import InvalidError
-from evidence.spreadsheets import FORMULA
+from evidence.spreadsheets import undefused
 from exceptions.importing import limits
 from exceptions.importing.archive import malformed, too_much
 from exceptions.importing.sheets import Cell, Row, Sheet, Workbook, column_name
@@ -71,8 +71,8 @@ def _outside_quotes(line: str) -> str:
 def _cell(value: str, row: int, column: int) -> Cell:
     if len(value) > limits.MAX_CELL:
         raise too_much(f"Cell {column_name(column)}{row} holds more than {limits.MAX_CELL} characters.")
-    if value.startswith("'") and value[1:].startswith(FORMULA):
-        return Cell(value[1:])  # as our own sheet of bad rows writes it, and as spreadsheets mean it
+    if (meant := undefused(value)) != value:
+        return Cell(meant)  # as our own sheets write it, and as spreadsheets mean it
     # What a spreadsheet would compute is a formula here too, though nothing is saved beside it.
     return Cell("", formula=True) if value.lstrip().startswith("=") else Cell(value)
 

@@ -5,7 +5,7 @@ from exceptions.models.imports import Import, ImportMapping
 from exceptions.models.notices import Announcement, Notice
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
-from exceptions.models.risks import Risk, RiskChange
+from exceptions.models.risks import ReviewReminder, Risk, RiskChange, RiskImport
 from exceptions.models.views import SavedView
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "Notice",
     "Reminder",
     "Renewal",
+    "ReviewReminder",
     "Risk",
     "RiskChange",
+    "RiskImport",
     "SavedView",
     "SecurityException",
     "Transition",

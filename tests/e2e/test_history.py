@@ -12,11 +12,13 @@ from evidence.ledger import Actor
 from evidence.ledger.check import check
 from evidence.models import Record, User
 from evidence.models.people import SERVICE
-from evidence.people import create_pipeline, ensure_system
+from evidence.people import create_pipeline, create_user, ensure_system
+from exceptions.models import Risk
 from tests.cast import Cast
 from tests.e2e import history
 from tests.e2e.history.reading import read
 from tests.evidence.conftest import Api, api, cast, token_for
+from tests.exceptions.risks.conftest import send
 
 __all__ = ["api", "cast", "token_for"]  # fixtures
 
@@ -33,6 +35,7 @@ class Service:
 
     pipeline: Api
     person: Api
+    keeper: Api
     #: How many batches it still takes.
     patience: int = 1_000
 
@@ -44,6 +47,13 @@ class Service:
         assert answer.status_code == 200, answer.content
         body: bytes = answer.getvalue()
         return body
+
+    def bring(self, filename: str, data: bytes) -> dict[str, Any]:
+        answer = send(self.keeper, data)
+        assert answer.status_code == 200, answer.content
+        told: dict[str, Any] = answer.json()
+        assert told["state"] == "done", told["rows"]
+        return told
 
     def closed(self, system: str) -> set[str]:
         return {row["id"] for row in self.get(f"releases?system={system}&state=closed&limit=500")["results"]}
@@ -61,7 +71,9 @@ class Service:
 def service(cast: Cast, token_for: Callable[[User], str]) -> Service:
     systems = [ensure_system(name, actor=Actor(SERVICE)) for name in history.SYSTEMS]
     _, token = create_pipeline(actor=Actor(SERVICE), name="history", systems=systems)
-    return Service(Api(token.text), Api(token_for(cast.lea)))
+    for person in history.register().people:
+        create_user(actor=Actor(SERVICE), name=person["name"], email=person["email"], roles=[person["role"]])
+    return Service(Api(token.text), Api(token_for(cast.lea)), Api(token_for(cast.lea)))
 
 
 def test_it_tells_what_the_documents_tell(service: Service) -> None:
@@ -69,6 +81,7 @@ def test_it_tells_what_the_documents_tell(service: Service) -> None:
     _counts_deployments(service)
     _tells_the_release(service)
     _tells_of_incidents(service)
+    _keeps_the_register(service)
     _calls_nothing_on_time()
     assert check() == []
 
@@ -79,13 +92,13 @@ def _loads_once(service: Service) -> None:
     service.patience = 2
     with pytest.raises(_EndedError):
         history.load(service, told=said.append)
-    assert said == ["70 of 70 releases opened", "150 of 321 pieces of evidence"]
+    assert said == ["70 of 70 releases opened", "150 of 323 pieces of evidence"]
     service.patience = 1_000
     rest = history.load(service, told=said.append)
-    assert (rest.recorded, rest.known) == (250, 220)
+    assert (rest.recorded, rest.known) == (252, 220)
     size = Record.objects.count()
     again = history.load(service, told=said.append)
-    assert (again.recorded, again.known) == (0, 470)
+    assert (again.recorded, again.known) == (0, 472)
     assert Record.objects.count() == size
 
 
@@ -123,6 +136,19 @@ def _tells_of_incidents(service: Service) -> None:
     for kind in ("incident.resolved", "postmortem"):
         assert len(service.get(f"records?kind={kind}")["results"]) == 4
     assert len(service.get("records?kind=rollback")["results"]) == 3
+
+
+def _keeps_the_register(service: Service) -> None:
+    loaded, again = history.load_register(service), history.load_register(service)
+    assert (loaded.recorded, again.recorded, again.known) == (6, 0, 6)
+    vendor = Risk.objects.get(reference="2024-Q1/1")
+    assert (vendor.owner_name, vendor.status, vendor.incidents) == (
+        *("Engineering Lead, AI Analyst", "mitigating"),
+        ["NT-2024-01"],
+    )
+    assert [item["due"] for item in vendor.action_items] == ["2024-05-15"]
+    assert "illustrative" in vendor.description
+    assert Risk.objects.get(reference="post-GA/zero-trust").contingency == "Gradual migration with dual-mode operation"
 
 
 def _calls_nothing_on_time() -> None:

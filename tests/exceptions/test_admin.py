@@ -12,7 +12,7 @@ from django.test import Client
 from evidence.ledger import reader
 from evidence.models import User
 from exceptions.admin import bulk
-from exceptions.models import Risk, SecurityException
+from exceptions.models import SecurityException
 from tests.cast import PASSWORD, Cast
 from tests.exceptions.conftest import Request, in_days
 
@@ -267,29 +267,3 @@ def test_it_opens_to_the_right_roles(cast: Cast, sign_in: Callable[[User], Clien
     page = sign_in(cast.cora).get(f"{BASE}{found.pk}/change/").content.decode()
     assert "/approve/" not in page
     assert "/delete/" not in page
-
-
-def test_it_keeps_risks(cast: Cast, lea: Client) -> None:
-    base = "/admin/exceptions/risk/"
-    fields = {
-        "title": "Partner gateway falls behind", "description": "", "likelihood": 4, "impact": 5,
-        "residual_likelihood": "", "residual_impact": "", "mitigation": "Mirror", "contingency": "Switch off",
-        "status": "open", "answerable": cast.max.pk, "covered": [cast.trading.pk],
-    }  # fmt: skip
-    assert "From 1 to 5" in lea.post(base + "add/", fields | {"impact": 6}).content.decode()
-    answer = lea.post(base + "add/", fields, follow=True)
-    risk = Risk.objects.get()
-    assert (risk.id, risk.owner, answer.status_code) == ("RISK-0001", cast.max.uid, 200)
-    page = lea.get(base).content.decode()
-    assert "20 critical" in page
-    changes = fields | {"residual_likelihood": 2, "residual_impact": 3, "reason": "Mirroring runs"}
-    lea.post(base + "RISK-0001/change/", changes, follow=True)
-    risk.refresh_from_db()
-    assert risk.residual_rating == 6
-    body = reader.get(risk.last_index).recorded.body
-    assert body["changes"] == {"residual_likelihood": 2, "residual_impact": 3}
-    assert "Mirroring runs" in lea.get(base + "RISK-0001/change/").content.decode()
-    send(lea, base + "RISK-0001/close/", reason="Partner is gone")
-    risk.refresh_from_db()
-    assert risk.status == "closed"
-    assert lea.get(base + "RISK-0001/change/").status_code == 200

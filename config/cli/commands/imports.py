@@ -43,18 +43,24 @@ def import_(
 
 
 def _sent(api: Api, file: Path, mapping: str | None, *, dry_run: bool, only_good: bool) -> dict[str, Any]:
+    form = {"dry_run": str(dry_run).lower(), "only_good": str(only_good).lower()}
+    if mapping is not None:
+        form["mapping"] = mapping_of(mapping)
+    return sent_form(api, "exceptions/import", file, form)
+
+
+def sent_form(api: Api, path: str, file: Path, form: dict[str, str]) -> dict[str, Any]:
+    """What the service answers to a file."""
     try:
         content = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}", code=ExitCode.USAGE) from error
-    form = {"dry_run": str(dry_run).lower(), "only_good": str(only_good).lower()}
-    if mapping is not None:
-        form["mapping"] = _mapping(mapping)
-    answer: dict[str, Any] = api.post_form("exceptions/import", form, file=(file.name, content)).data
+    answer: dict[str, Any] = api.post_form(path, form, file=(file.name, content)).data
     return answer
 
 
-def _mapping(given: str) -> str:
+def mapping_of(given: str) -> str:
+    """The JSON that an option gives, as it is or as the name of a file."""
     text = given
     if not given.lstrip().startswith("{"):
         try:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from tests.e2e.history.reading import SYSTEMS, Line, read
+from tests.e2e.history.reading import SYSTEMS, Line, read, register
 
 #: Lines of a batch: after each it is told how far it is.
 SIZE = 150
@@ -20,6 +20,9 @@ class Service(Protocol):
 
     def post(self, who: str, batch: bytes) -> bytes:
         """The answer to a batch of a ``pipeline`` or a ``person``."""
+
+    def bring(self, filename: str, data: bytes) -> dict[str, Any]:
+        """What becomes of a file of risks."""
 
     def closed(self, system: str) -> set[str]:
         """The system's releases that are closed."""
@@ -52,6 +55,12 @@ def load(service: Service, *, told: Callable[[str], None]) -> Loaded:
             statuses += _statuses(part, service.post(who, b"".join(line.data + b"\n" for line in part)))
             told(f"{done} of {len(wanted)} {what}")
     return Loaded(statuses.count(201), statuses.count(200))
+
+
+def load_register(service: Service) -> Loaded:
+    """Import the risk register, after the history that it points to; imported again, it changes nothing."""
+    counts = service.bring("history-register.json", register().data)["counts"]
+    return Loaded(counts["added"] + counts["changed"] + counts["closed"], counts["unchanged"])
 
 
 def _parts(lines: Sequence[Line]) -> Iterator[tuple[int, Sequence[Line]]]:

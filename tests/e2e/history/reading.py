@@ -7,7 +7,7 @@ A file names its ``system``, a ``note`` on what in it is documented and what ill
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,22 @@ def read(folder: Path = FOLDER) -> Lines:
     for system in SYSTEMS:
         _add(lines, yaml.safe_load((folder / f"{system}.yaml").read_text()))
     return lines
+
+
+@dataclass(frozen=True)
+class Register:
+    """The risk register: who owns what, as ``{name, email, role}``, and the file that is imported."""
+
+    people: Sequence[Entry]
+    data: bytes
+    count: int
+
+
+def register(folder: Path = FOLDER) -> Register:
+    """``register.yaml``; each risk says that it is history, and what in it is illustrative."""
+    told = yaml.safe_load((folder / "register.yaml").read_text())
+    risks = [risk | {"description": told["notes"][risk["systems"][0]]} for risk in told["risks"]]
+    return Register(told["people"], _json({"format": "prooftrail-risks", "version": 1, "risks": risks}), len(risks))
 
 
 def _add(lines: Lines, history: Entry) -> None:
