@@ -5,8 +5,9 @@ Each part is one query that ends after a screenful, whatever the register's size
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
+from django.contrib.admin.utils import quote
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -21,7 +22,7 @@ from exceptions import rules, waiting
 from exceptions.admin.approving import approvable
 from exceptions.admin.filters import expiring_between, reach, seen
 from exceptions.admin.shown import LEFT_TONES, left, state_word, url
-from exceptions.models import SecurityException
+from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import OPEN, REQUESTED, in_state
 
 #: Rows that a part shows, and how far it counts.
@@ -76,7 +77,10 @@ def desk(request: HttpRequest) -> HttpResponse | None:
         "exceptions/desk.html",
         title="Today",
         now=now,
-        columns=[list(_due(request, now)), [*_waiting(request, me, now), _own(request, me)]],
+        columns=[
+            list(_due(request, now)),
+            [*_waiting(request, me, now), _reviews(request, now.date()), _own(request, me)],
+        ],
         may_request=me.has_role(*rules.REQUESTERS),
         may_import=me.has_role("liaison", "admin"),
         is_empty=not seen(request).exists(),
@@ -164,6 +168,24 @@ def _due(request: HttpRequest, now: datetime) -> Iterator[Part]:
          expiring_between(now, 1, 7)),
     ):  # fmt: skip
         yield _part(request, key, title, tone, f"expires={query}", empty, found.filter(asked), *_BY_EXPIRY)
+
+
+def _reviews(request: HttpRequest, today: date) -> Part:
+    """Risks that somebody should look at again."""
+    found = Risk.objects.in_systems(reach(request)).review_due(today).order_by("review_by", "added_index")
+    rows = list(found[: _COUNTED + 1])
+    lines = [
+        Line(
+            one.pk,
+            one.title,
+            reverse("admin:exceptions_risk_change", args=[quote(one.pk)]),
+            f"{one.level.capitalize()} · {one.owner_name} · review by {one.review_by:%-d %B %Y}",
+        )
+        for one in rows[:_SHOWN]
+    ]
+    everything = f"{reverse('admin:exceptions_risk_changelist')}?review=due"
+    empty = "No risk is due for its review."
+    return Part("reviews", "Risks to review", "warning", everything, empty, lines, len(rows))
 
 
 def _own(request: HttpRequest, me: User) -> Part:

@@ -1,6 +1,7 @@
 """What people fill in: a request, and each verb's confirmation."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -65,10 +66,10 @@ class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  #
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(System.objects.all(), widget=UnfoldAdminCheckboxSelectMultipleWidget, **kwargs)
 
-    def narrow(self, person: User) -> None:
-        """Only what the person may see."""
-        visible = visible_systems(person)
-        self.queryset = System.objects.all() if visible is None else System.objects.filter(pk__in=visible)
+    def narrow(self, visible: Sequence[str] | None) -> None:
+        """Only what somebody may see (`visible_systems`). Of a form's own field: the class's is everybody's."""
+        if visible is not None:
+            self.queryset = System.objects.filter(pk__in=visible)
 
 
 class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
@@ -121,7 +122,7 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if isinstance(covered := self.fields.get("covered"), SystemsField):
-            covered.narrow(self.asked_by)
+            covered.narrow(visible_systems(self.asked_by))
         if "waived" in self.fields and (names := ", ".join(_waivable())):
             self.fields[
                 "waived"

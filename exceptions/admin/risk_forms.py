@@ -90,6 +90,8 @@ class RiskForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
             self.fields[name] = step_field(name, label, required=not name.startswith("residual"))
         for name in ("review_by",) if self.instance.pk else ("reason",):
             del self.fields[name]
+        if isinstance(covered := self.fields.get("covered"), SystemsField):
+            covered.narrow(self.visible)
         titles = risk_links.controls()
         known = sorted({*titles, *self.instance.controls})
         self.fields["controls"].choices = [(name, f"{titles.get(name, 'no longer there')} ({name})") for name in known]  # type: ignore[attr-defined]  # a choice field

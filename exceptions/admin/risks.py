@@ -168,7 +168,6 @@ class RiskAdmin(RoleAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         # The fields that the form adds when it is made are in the fieldsets; the factory must not look for them.
         form = super().get_form(request, obj, change=change, **kwargs | {"fields": RiskForm.Meta.fields})
-        form.base_fields["covered"].narrow(person(request))
         form.visible = visible_systems(person(request))
         return form
 

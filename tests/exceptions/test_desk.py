@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from evidence.ledger import reader
-from exceptions import lifecycle
+from exceptions import lifecycle, risks
 from exceptions.admin.verbs import VERBS
 from exceptions.frozen import terms_digest
 from exceptions.models import SavedView
@@ -36,7 +36,9 @@ def parts(client: Client) -> dict[str, list[str]]:
     answer = client.get("/admin/")
     assert answer.status_code == 200
     cut = re.split(r'<section class="pt-card" aria-labelledby="(\w+)">', answer.content.decode())[1:]
-    return {name: re.findall(r">(EXC-\d{4})</a>", text) for name, text in zip(cut[::2], cut[1::2], strict=True)}
+    return {
+        name: re.findall(r">((?:EXC|RISK)-\d{4})</a>", text) for name, text in zip(cut[::2], cut[1::2], strict=True)
+    }
 
 
 def test_it_shows_each_what_is_due_and_what_waits_for_them(
@@ -51,6 +53,11 @@ def test_it_shows_each_what_is_due_and_what_waits_for_them(
         approved(expires_at=in_days(9)),
     )
     request_one(), request_one(by=cast.lea), request_one(systems=["billing"])
+    today = datetime.now(UTC).date()
+    for system, day in (("netlify-trading", today), ("netlify-trading", today + timedelta(days=1)), ("billing", today)):
+        rated = {"title": "Gateway falls behind", "likelihood": 4, "impact": 5, "owner": "max@example.com"}
+        entry = risks.RiskEntry(**rated, systems=[system], review_by=day)  # type: ignore[arg-type]  # of several types
+        risks.add_risk(actor=actor(cast.lea), entry=entry)
     found = parts(as_("lea"))
     assert found == {
         "overdue": [],
@@ -58,12 +65,14 @@ def test_it_shows_each_what_is_due_and_what_waits_for_them(
         "week": ["EXC-0002"],
         "waiting": ["EXC-0004", "EXC-0006"],
         "claims": [],
+        "reviews": ["RISK-0001", "RISK-0003"],
         "mine": ["EXC-0005"],
     }
     alice = parts(as_("alice"))
     assert "waiting" not in alice
     assert alice["mine"][0] == "EXC-0001"
     assert parts(as_("charlie"))["today"] == []  # another team's
+    assert parts(as_("charlie"))["reviews"] == ["RISK-0003"]
     assert "EXC-0001" not in as_("charlie").get("/admin/").content.decode()
     assert as_("ada").get("/admin/").status_code == 302  # auditors see packs
     lea = as_("lea")
