@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -25,6 +26,7 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
             path("kinds/", self.admin_view(kinds.index), name="kinds"),
             path("kinds/<str:name>/", self.admin_view(kinds.detail), name="kind"),
             path("ledger/", self.admin_view(ledger.page), name="ledger"),
+            path("setup/", self.admin_view(self.setup), name="setup"),
             path("mail/", self.admin_view(mail.index), name="mail"),
             path("mail/<str:name>/", self.admin_view(mail.message), name="mail-message"),
             path("mail/<str:name>/<int:number>/", self.admin_view(mail.attachment), name="mail-attachment"),
@@ -33,12 +35,18 @@ class ProoftrailSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold publishes
         ]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Set-up for administrators; everybody else starts where their work is."""
+        """Today's work; who has none here starts elsewhere."""
+        from evidence.admin import start
+
+        return start.first(request) or HttpResponseRedirect(reverse("home"))
+
+    def setup(self, request: HttpRequest) -> HttpResponse:
+        """What a new installation still needs, for administrators."""
         from evidence.admin import setup
 
         if not has_role(request, ()):
-            return HttpResponseRedirect(reverse("home"))
-        response: HttpResponse = super().index(request, setup.context() | (extra_context or {}))
+            raise PermissionDenied
+        response: HttpResponse = super().index(request, setup.context())
         return response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:

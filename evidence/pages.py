@@ -5,11 +5,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 #: In this order: somebody with several roles starts at the first that fits.
 START = [
-    ("liaison", "/admin/exceptions/securityexception/?state=due"),
+    ("liaison", "/admin/"),
     ("captain", "/admin/evidence/release/"),
     ("auditor", "/admin/compliance/pack/"),
     ("executive", "/reports/"),
-    ("admin", "/admin/"),
+    ("admin", "/admin/setup/"),
     ("approver", "/admin/evidence/release/"),
     ("engineer", "/admin/evidence/release/"),
 ]

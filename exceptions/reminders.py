@@ -158,7 +158,7 @@ def _escalation(exception: SecurityException, schedule: Schedule, now: datetime)
         known |= set(step.to)
         if new and reached > now:
             found.append(f"to {' and '.join(_SEATS[seat] for seat in new)} on {reached:%Y-%m-%d}")
-    return f"Still open, it goes {' and '.join(found)}." if found else ""
+    return f"If still open, it goes {' and '.join(found)}." if found else ""
 
 
 # -- the outbox --------------------------------------------------------------------------------------------------------

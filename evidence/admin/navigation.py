@@ -15,6 +15,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "Exceptions",
         [
+            ("desk", "Today", "today"),
             ("exceptions.securityexception", "Exceptions", "gpp_maybe"),
             ("exceptions.risk", "Risks", "crisis_alert"),
             ("exceptions.import", "Imports", "upload_file"),
@@ -46,7 +47,7 @@ _GROUPS: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "Set-up",
         [
-            ("index", "Overview", "checklist"),
+            ("setup", "Overview", "checklist"),
             ("evidence.user", "People", "group"),
             ("evidence.pipeline", "Pipelines", "conversion_path"),
             ("evidence.trustpolicy", "Trust policies", "handshake"),
@@ -62,7 +63,8 @@ _PAGES = {
     "kinds": (*INSIDE, "auditor"),
     "ledger": ("liaison", "engineer", "approver", "captain", "executive", "auditor"),
     "reports": ("executive", "liaison"),
-    "index": (),
+    "desk": INSIDE,
+    "setup": (),
     "mail": (),
 }
 
@@ -83,7 +85,7 @@ def _item(request: HttpRequest, target: str, title: str, icon: str) -> dict[str,
     if link is None:
         return None
     item: dict[str, Any] = {"title": title, "icon": icon, "link": link}
-    if target == "index":
+    if target == "desk":  # every other address begins with this one
         item["active"] = request.path == link
     return item
 
@@ -98,7 +100,8 @@ def _model_link(request: HttpRequest, label: str) -> str | None:
 def _page_link(request: HttpRequest, page: str) -> str | None:
     if not has_role(request, _PAGES[page]) or (page == "mail" and not mail_is_kept()):
         return None
-    return "/reports/" if page == "reports" else reverse(f"admin:{page}")
+    elsewhere = {"reports": "/reports/", "desk": reverse("admin:index")}
+    return elsewhere.get(page) or reverse(f"admin:{page}")
 
 
 def account(request: HttpRequest) -> list[dict[str, str]]:

@@ -1,5 +1,5 @@
 """The registers' pages in the admin; importing registers them."""
 
-from exceptions.admin import channels, imports, register, risks
+from exceptions.admin import channels, desk, imports, register, risks
 
-__all__ = ["channels", "imports", "register", "risks"]
+__all__ = ["channels", "desk", "imports", "register", "risks"]

@@ -1,5 +1,6 @@
 """What people fill in: a request, and each verb's confirmation."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -10,10 +11,12 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from config.errors import InvalidError
 from evidence.admin.forms import LedgerForm
+from evidence.gate import policy as gate_policy
 from evidence.ledger import Idempotency
 from evidence.models import System, User
 from evidence.people import visible_systems
@@ -65,12 +68,13 @@ class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  #
     def narrow(self, person: User) -> None:
         """Only what the person may see."""
         visible = visible_systems(person)
-        if visible is not None:
-            self.queryset = System.objects.filter(pk__in=visible)
+        self.queryset = System.objects.all() if visible is None else System.objects.filter(pk__in=visible)
 
 
 class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
-    """An unsent form is the draft: private, and no record."""
+    """An unsent form is the draft: private, and no record. Made for one person: a subclass says for whom."""
+
+    asked_by: User
 
     severity = forms.ChoiceField(
         choices=[("", "Choose"), *SEVERITIES],
@@ -84,6 +88,12 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         required=False,
         widget=area(2),
         help_text="Names from the gate policy, one a line; none if it waives nothing at a gate.",
+    )
+    named_releases = forms.CharField(
+        label="For these releases alone",
+        required=False,
+        widget=area(2),
+        help_text="As netlify-trading:release-20260312, one a line; none means every release of the systems.",
     )
     concerns = forms.ModelChoiceField(
         Risk.objects.exclude(status="closed"), label="Risk", required=False, widget=UnfoldAdminSelectWidget
@@ -108,6 +118,15 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         model = SecurityException
         fields = ("title", "justification", "severity")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(covered := self.fields.get("covered"), SystemsField):
+            covered.narrow(self.asked_by)
+        if "waived" in self.fields and (names := ", ".join(_waivable())):
+            self.fields[
+                "waived"
+            ].help_text = f"One a line, none if it waives nothing at a gate. The policy has {names}."
+
     def idempotency(self, path: str) -> Idempotency | None:
         """The form's own key; None where a client did not send it."""
         if not self.cleaned_data["once"]:
@@ -126,6 +145,7 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             systems=[system.name for system in data["covered"]],
             owner=data["answerable"].email,
             requirements=lines(data["waived"]),
+            releases=lines(data["named_releases"]),
             risk=data["concerns"].pk if data["concerns"] else None,
             compensating_controls=[
                 {"title": title.strip()} | ({"evidence": evidence.strip()} if evidence.strip() else {})
@@ -136,6 +156,14 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         )
 
 
+def _waivable() -> list[str]:
+    """What may be waived at a gate; nothing is offered while the policy cannot be read."""
+    try:
+        return [one.name for one in gate_policy.load().requirements("") if one.waivable]
+    except InvalidError:
+        return []
+
+
 class DecisionForm(LedgerForm):
     """The confirmation of one transition. Sent without the page's key, as by a script, it is not deduplicated."""
 
@@ -144,15 +172,56 @@ class DecisionForm(LedgerForm):
     def idempotency_or_none(self, request: HttpRequest) -> Idempotency | None:
         return self.idempotency(request) if self.cleaned_data["once"] else None
 
+    def said(self) -> dict[str, Any]:
+        """What the transition is told, by the names of its arguments."""
+        return {name: value for name, value in self.cleaned_data.items() if name != "once"}
+
 
 class ReasonForm(DecisionForm):
     reason = forms.CharField(max_length=4000, widget=area(), help_text="It is recorded with the decision.")
 
 
-class CommentForm(DecisionForm):
+class ApproveForm(DecisionForm):
+    """Approves the very terms that the page showed: what was changed since is looked at again."""
+
+    terms = forms.CharField(max_length=80, required=False, widget=forms.HiddenInput)
     reason = forms.CharField(
         max_length=4000, required=False, label="Comment", widget=area(), help_text="It is recorded with the decision."
     )
+
+    def said(self) -> dict[str, Any]:
+        return super().said() | {"terms": self.cleaned_data["terms"] or None}
+
+
+class RecordsField(forms.CharField):
+    """Indexes of records, as ``#12, #15``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=400, widget=UnfoldAdminTextInputWidget, **kwargs)
+
+    def clean(self, value: Any) -> list[int]:
+        found = super().clean(value).replace(",", " ").split()
+        if any(not re.fullmatch(r"#?[0-9]{1,18}", one) for one in found):
+            raise forms.ValidationError("Name records by their index, as #12, #15.")
+        return [int(one.lstrip("#")) for one in found]
+
+
+class RemediateForm(ReasonForm):
+    evidence = RecordsField(
+        required=False,
+        label="Records that show it",
+        help_text="By index, as #12, #15. The more severe ones need at least one.",
+    )
+
+
+class SupersedeForm(ReasonForm):
+    by = forms.CharField(
+        max_length=16,
+        label="What takes its place",
+        widget=UnfoldAdminTextInputWidget({"placeholder": "EXC-0042"}),
+        help_text="The number of an exception that is active.",
+    )
+    field_order = ("by", "reason")
 
 
 class RenewForm(ReasonForm):
@@ -165,6 +234,8 @@ class BulkForm(DecisionForm):
 
     reason = forms.CharField(max_length=4000, widget=area(), help_text="Each gets a record of its own with it.")
     action = forms.CharField(widget=forms.HiddenInput)
+    #: Of approvals: the digest of the terms of each, as they were shown.
+    seen = forms.JSONField(required=False, widget=forms.HiddenInput)
     confirmed = forms.BooleanField(widget=forms.HiddenInput, initial=True)
 
     def __init__(self, *args: Any, chosen: list[str], **kwargs: Any) -> None:
@@ -173,3 +244,32 @@ class BulkForm(DecisionForm):
             choices=[(pk, pk) for pk in chosen], widget=forms.MultipleHiddenInput, initial=chosen
         )
         self.fields["_selected_action"] = selection
+
+    def said(self) -> dict[str, Any]:
+        """What each of them is told."""
+        return {"reason": self.cleaned_data["reason"]}
+
+    def terms_of(self, number: str) -> str | None:
+        """The terms that were shown of one."""
+        shown = self.cleaned_data["seen"]
+        terms = shown.get(number) if isinstance(shown, dict) else None
+        return terms if isinstance(terms, str) else None
+
+
+class BulkRenewForm(BulkForm):
+    expires_at = MomentField(label="New expiry of each", parse=parse_expiry, help_text=DATES)
+    field_order = ("expires_at", "reason")
+
+    def said(self) -> dict[str, Any]:
+        return super().said() | {"expires_at": self.cleaned_data["expires_at"]}
+
+
+class BulkRemediateForm(BulkForm):
+    evidence = RecordsField(
+        required=False,
+        label="Records that show it",
+        help_text="By index, as #12, #15, for each of them. The more severe ones need at least one.",
+    )
+
+    def said(self) -> dict[str, Any]:
+        return super().said() | {"evidence": self.cleaned_data["evidence"]}

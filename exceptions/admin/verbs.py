@@ -12,7 +12,7 @@ from django.utils import timezone
 from evidence.admin.forms import actor, person
 from evidence.ledger import Placed
 from exceptions import lifecycle, rules
-from exceptions.admin.forms import CommentForm, DecisionForm, ReasonForm, RenewForm
+from exceptions.admin.forms import ApproveForm, DecisionForm, ReasonForm, RemediateForm, RenewForm, SupersedeForm
 from exceptions.models import SecurityException
 
 
@@ -30,9 +30,8 @@ class Verb:
 
     def act(self, request: HttpRequest, exception: SecurityException, form: DecisionForm) -> Placed:
         """Make the transition. Raises what `lifecycle` raises."""
-        given = {name: form.cleaned_data[name] for name in ("reason", "expires_at") if name in form.cleaned_data}
         return self.write(
-            actor=actor(request), exception=exception.pk, idempotency=form.idempotency_or_none(request), **given
+            actor=actor(request), exception=exception.pk, idempotency=form.idempotency_or_none(request), **form.said()
         )
 
 
@@ -41,7 +40,7 @@ VERBS = [
         "approve",
         "Approve",
         "It waives what it names from now until it expires. Requester and owner cannot approve.",
-        CommentForm,
+        ApproveForm,
         lifecycle.approve,
         "approved",
     ),
@@ -58,7 +57,7 @@ VERBS = [
         "approve_renewal",
         "Approve renewal",
         "The new expiry holds from now on; the earlier ones stay on record.",
-        CommentForm,
+        ApproveForm,
         lifecycle.approve_renewal,
         "renewed",
     ),
@@ -83,9 +82,17 @@ VERBS = [
         "remediate",
         "Remediate",
         "Closes it: what it was about has been put right.",
-        ReasonForm,
+        RemediateForm,
         lifecycle.remediate,
         "remediated",
+    ),
+    Verb(
+        "supersede",
+        "Supersede",
+        "Closes it: another exception, with an approval of its own, takes its place.",
+        SupersedeForm,
+        lifecycle.supersede,
+        "superseded",
     ),
     Verb(
         "revoke",

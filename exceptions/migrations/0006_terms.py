@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('exceptions', '0003_digests_and_chat'),
+        ('exceptions', '0005_desk'),
     ]
 
     operations = [

@@ -6,6 +6,7 @@ from exceptions.models.notices import Announcement, Notice
 from exceptions.models.register import ExceptionApproval, Renewal, SecurityException, Transition
 from exceptions.models.reminders import Reminder
 from exceptions.models.risks import ReviewReminder, Risk, RiskChange, RiskImport
+from exceptions.models.views import SavedView
 
 __all__ = [
     "Announcement",
@@ -20,6 +21,7 @@ __all__ = [
     "Risk",
     "RiskChange",
     "RiskImport",
+    "SavedView",
     "SecurityException",
     "Transition",
 ]

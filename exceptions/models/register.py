@@ -14,6 +14,7 @@ from evidence.people import visible_systems
 from exceptions import policy
 from exceptions.models.risks import Risk
 from exceptions.models.terms import CHASED, OPEN, Terms, in_state, standing
+from exceptions.models.words import Words
 
 
 class ExceptionQuerySet(models.QuerySet["SecurityException"]):
@@ -110,9 +111,15 @@ class SecurityException(Terms):
         indexes = [
             models.Index(fields=["decision", "expires_at"], name="exception_due"),  # due_for_reminder, state filters
             models.Index(fields=["owner"], name="exception_owner"),  # GET exceptions?owner=
+            models.Index(fields=["requester"], name="exception_requester"),  # seen_by, the list's "mine"
             # next_number, under the head lock
             models.Index(Length("id").desc(), F("id").desc(), name="exception_number"),
             GinIndex(fields=["systems"], name="exception_systems"),  # in_systems
+            # searching the register: words, and names of requirements
+            GinIndex(Words("title", "owner_name", "reference"), name="exception_words"),
+            GinIndex(fields=["requirements"], name="exception_requirements"),
+            # waiting.renewals
+            models.Index(fields=["requested_at"], condition=Q(renewal_pending=True), name="exception_renewal_waits"),
         ]
 
     def __str__(self) -> str:
@@ -198,6 +205,8 @@ class Transition(Terms):
             models.Index(fields=["exception", "at"], name="transition_as_of"),  # was_in_state, timeline
             # waivers: what was approved at a moment
             models.Index(fields=["decision", "at"], name="transition_decision"),
+            # waiting: whose own words an exception has
+            models.Index(fields=["by"], condition=Q(kind="exception.amended"), name="transition_amended"),
         ]
 
     def __str__(self) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from config.stack.errors import StackError
 from config.stack.progress import say
-from tests.bench import batch, checking, compression, overload, proofs, search, single
+from tests.bench import batch, checking, compression, overload, proofs, register, search, single
 from tests.bench.ledgers import ledgers
 from tests.bench.load import LoadError
 from tests.bench.stage import Stage
 from tests.bench.table import Row, printed, write_json
 
-PARTS = ("single", "overload", "batch", "proofs", "checking", "compression", "search")
+PARTS = ("single", "overload", "batch", "proofs", "checking", "compression", "search", "register")
 
 
 def measure(stage: Stage, wanted: Sequence[str]) -> Iterator[list[Row]]:
@@ -29,6 +29,8 @@ def measure(stage: Stage, wanted: Sequence[str]) -> Iterator[list[Row]]:
         yield compression.measure(stage)
     if "search" in wanted:
         yield search.measure(stage)
+    if "register" in wanted:
+        yield register.measure(stage)
     if {"proofs", "checking"} & set(wanted):
         with ledgers(stage) as made:
             if "proofs" in wanted:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.test import Client
 
 from evidence.ledger import reader
 from evidence.models import User
+from exceptions.admin import bulk
 from exceptions.models import SecurityException
 from tests.cast import PASSWORD, Cast
 from tests.exceptions.conftest import Request, in_days
@@ -70,6 +72,15 @@ def test_it_requests_an_exception_through_the_form(cast: Cast, sign_in: Callable
     ]
     day = in_days(6).date()
     assert found.expires_at == datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
+
+
+def test_it_offers_each_their_own_systems(cast: Cast, sign_in: Callable[[User], Client]) -> None:
+    def offered(user: User) -> list[str]:
+        page = sign_in(user).get(BASE + "add/").content.decode()
+        return re.findall(r'name="covered" value="([^"]+)"', page)
+
+    assert offered(cast.charlie) == [cast.billing.pk]
+    assert sorted(offered(cast.alice)) == sorted([cast.billing.pk, cast.trading.pk])  # whoever was there before
 
 
 def test_it_takes_an_impatient_second_click_for_the_same_request(cast: Cast, sign_in: Callable[[User], Client]) -> None:
@@ -153,26 +164,52 @@ def test_it_renews_in_two_steps_by_two_people(
 
 
 def test_it_decides_several_at_once_by_the_rules_of_each(cast: Cast, lea: Client, request_one: Request) -> None:
-    own, other = request_one(by=cast.lea), request_one()
-    ask = {"action": "approve_selected", "_selected_action": [own.pk, other.pk]}
+    own, other, third = request_one(by=cast.lea), request_one(), request_one()
+    ask = {"action": "approve_selected", "_selected_action": [own.pk, other.pk, third.pk]}
     confirmation = lea.post(BASE, ask).content.decode()
     assert "Approve 2 exceptions" in confirmation
+    assert "somebody else has to decide" in confirmation  # said before anything is sent
+    assert re.findall(r'name="_selected_action" value="([^"]+)"', confirmation) == [other.pk, third.pk]
     assert SecurityException.objects.filter(decision="approved").count() == 0
     (once,) = re.findall(r'name="once" value="([^"]+)"', confirmation)
-    answer = lea.post(BASE, ask | {"confirmed": "True", "reason": "Quarterly review", "once": once}, follow=True)
-    own.refresh_from_db()
+    sent = ask | {"confirmed": "True", "reason": "Quarterly review", "once": once}
+    assert "This field is required" in lea.post(BASE, sent | {"reason": ""}).content.decode()
+    for _ in range(2):  # the second is an impatient click
+        results = lea.post(BASE, sent).content.decode()
+        assert "Approve: 2 of 3 done" in results
+        assert "somebody else has to decide" in results
+        assert results.count("record #") == 2
+    assert own.transitions.latest("index").kind == "exception.self_approval_refused"
+    assert other.transitions.filter(kind="exception.approved").count() == 1
+    day = {"reason": "Until the upgrade", "expires_at": str(in_days(60).date())}
+    renew = {"action": "renew_selected", "_selected_action": [own.pk, other.pk], "confirmed": "True", **day}
+    assert "Renew: 1 of 2 done" in lea.post(BASE, renew).content.decode()
     other.refresh_from_db()
-    assert (own.decision, other.decision) == ("requested", "approved")
-    assert "somebody else has to decide" in answer.content.decode()
-    revoke = {"action": "revoke_selected", "_selected_action": [own.pk, other.pk], "confirmed": "True", "once": once}
-    lea.post(BASE, revoke | {"reason": ""})
-    assert SecurityException.objects.filter(decision="revoked").count() == 0
-    lea.post(BASE, revoke | {"reason": "Breach"})
-    assert list(SecurityException.objects.filter(decision="revoked")) == [other]
+    assert other.renewal_pending
+
+
+def test_it_offers_everybody_what_they_may_do(cast: Cast, sign_in: Callable[[User], Client], approved: Request) -> None:
+    found = approved()
+    page = sign_in(cast.alice).get(BASE).content.decode()
+    assert 'value="renew_selected"' in page
+    assert 'value="approve_selected"' not in page
+    ask = {"action": "approve_selected", "_selected_action": [found.pk]}
+    sign_in(cast.alice).post(BASE, ask | {"confirmed": "True", "reason": "Mine"})
+    assert found.transitions.count() == 2
+
+
+def test_it_takes_no_more_at_once_than_it_says(cast: Cast, lea: Client, request_one: Request) -> None:
+    request_one(), request_one()
+    ask = {"action": "reject_selected", "_selected_action": ["EXC-0001"], "select_across": "1"}
+    with patch.object(bulk, "MOST", 1):
+        answer = lea.post(BASE, ask, follow=True)
+    assert "At most 1 at once" in answer.content.decode()
 
 
 def test_it_filters_and_searches_the_list(cast: Cast, lea: Client, approved: Request, request_one: Request) -> None:
-    approved(expires_at=in_days(6)), approved(title="Missing DAST", expires_at=in_days(170)), request_one()
+    approved(expires_at=in_days(6))
+    approved(title="Missing DAST of order-form/v2", expires_at=in_days(170), requirements=["dast-scan"])
+    request_one(systems=["billing"], severity="low")
 
     def found(query: str) -> list[str]:
         page = lea.get(BASE + query)
@@ -183,8 +220,21 @@ def test_it_filters_and_searches_the_list(cast: Cast, lea: Client, approved: Req
     assert found("?state=due") == ["EXC-0001"]
     assert found("?state=requested") == ["EXC-0003"]
     assert found("?state=expired") == []
-    assert found("?severity__exact=medium") == ["EXC-0001", "EXC-0002", "EXC-0003"]
-    assert found("?q=DAST") == ["EXC-0002"]
+    assert found("?severity__exact=medium") == ["EXC-0001", "EXC-0002"]
+    assert found("?system=billing") == ["EXC-0003"]
+    assert found(f"?owner={cast.charlie.uid}&mine=yes") == []
+    assert found("?expires=week") == ["EXC-0001"]
+    assert found("?waiting=me") == ["EXC-0003"]
+    assert found("?renewals=more") == []
+    assert found("?q=dast") == ["EXC-0002"]
+    for words in ("order form", "V2", "dast-scan", "scan missing", "exc-2", "00002", "of/order"):
+        assert found(f"?q={words}") == ["EXC-0002"], words
+    assert found("?q=charl+tls") == ["EXC-0001", "EXC-0003"]
+    assert found("?q=Netlify+dependency") == ["EXC-0001"]
+    for words in ("EXC-9", "nothing", "'%3A*", "DAST+nothing", "a" * 3000):
+        assert found(f"?q={words}") == [], words
+    for unknown in ("?state=odd", "?system=odd", "?expires=odd", "?waiting=odd", "?mine=odd", "?renewals=odd"):
+        assert found(unknown) == [], unknown
     page = lea.get(BASE + "?state=due").content.decode()
     assert "in 6 days" in page
     assert "expiring" in page
@@ -210,7 +260,9 @@ def test_it_opens_to_the_right_roles(cast: Cast, sign_in: Callable[[User], Clien
     assert sign_in(cast.ada).get(BASE).status_code == 403
     assert sign_in(cast.ada).get(f"{BASE}{found.pk}/approve/").status_code == 403
     assert sign_in(cast.bob).get(BASE + "add/").status_code == 403
-    assert sign_in(cast.charlie).get(f"{BASE}{found.pk}/change/").status_code == 404  # not his systems
+    assert sign_in(cast.charlie).get(f"{BASE}{found.pk}/change/").status_code == 200  # his own, wherever it is
+    other = request_one(owner="max@example.com")
+    assert sign_in(cast.charlie).get(f"{BASE}{other.pk}/change/").status_code == 404  # not his systems
     assert Client().get(BASE).status_code == 302
     page = sign_in(cast.cora).get(f"{BASE}{found.pk}/change/").content.decode()
     assert "/approve/" not in page

@@ -45,7 +45,7 @@ def test_it_tells_each_person_everything_in_one_mail(cast: Cast, approved: Reque
         assert "From then on the gate asks for dependency-alerts again." in content
         assert "From then on it no longer counts as accepted." in content
         assert f"http://testserver/admin/exceptions/securityexception/{plain.pk}/change/" in content
-        assert "Still open, it goes to " in content
+        assert "If still open, it goes to " in content
     assert "<b>Old</b> TLS" in text
     assert "&lt;b&gt;Old&lt;/b&gt; TLS" in html
     bodies = reminded()

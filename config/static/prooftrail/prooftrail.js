@@ -1,4 +1,4 @@
-// Three small things: the first field has the focus, a text is copied, a page learns of a pipeline's first record.
+// Small things: the first field has the focus, a text is copied, a page learns of a first record, a row is approved.
 "use strict";
 
 // The page is hidden until Alpine has started, and what is hidden cannot take the focus that it asked for.
@@ -47,4 +47,30 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   setTimeout(ask, 2000);
+});
+
+// Approving from a row of the list: the form of the page behind the link, in a dialog. Escape closes it, and the focus
+// returns to the row; a second click while the first is under way sends nothing.
+document.addEventListener("click", (event) => {
+  const dialog = document.getElementById("decide");
+  const link = event.target.closest("a[data-decide]");
+  if (dialog && event.target.closest("[data-close]")) return dialog.close();
+  if (!dialog || !link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const form = dialog.querySelector("form");
+  form.action = link.href;
+  form.elements.once.value = link.dataset.once;
+  form.elements.terms.value = link.dataset.terms;
+  form.elements.reason.value = "";
+  form.querySelector("button:not([type])").disabled = false;
+  dialog.querySelector("#decide-title").textContent = link.dataset.decide;
+  dialog.querySelector("#decide-lead").textContent = link.dataset.lead;
+  dialog.querySelector("#decide-page").href = link.dataset.page;
+  dialog.showModal();
+  form.elements.reason.focus();
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest("#decide")) return;
+  event.target.querySelector("button:not([type])").disabled = true;
 });

@@ -123,7 +123,7 @@ def test_it_opens_a_release_from_the_form(browse, picture, cast):
 
 def test_it_turns_green_on_the_first_record_of_a_new_pipeline(browse, picture, server, cast):
     page = browse("root")
-    page.goto("/admin/")
+    page.goto("/admin/setup/")
     picture(page, "setup")
     page.goto("/admin/evidence/pipeline/add/")
     page.get_by_label("Name").fill("trading-ci")

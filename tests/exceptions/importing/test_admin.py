@@ -45,7 +45,7 @@ def test_it_leads_from_the_file_to_the_ratified_list(cast: Cast) -> None:
     assert lea.post(url, said).status_code == 302
     looked = lea.get(url).content.decode()
     assert "Nobody here has that mail address" in looked
-    assert "Import the 1 good rows only" in looked
+    assert "Import the 1 good row only" in looked
     again = fields(looked) | {"words_owner": "Batch team = charlie@example.com", "verb": "remap"}
     assert lea.post(url, again).status_code == 302
     assert "Import 2 exceptions" in lea.get(url).content.decode()

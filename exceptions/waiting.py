@@ -1,0 +1,103 @@
+"""What waits for somebody: the question that lists and the first page ask, in SQL, for any number of exceptions.
+
+Whether a person may decide is settled by `rules` under the head lock, each time; a test holds this question to them.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import (
+    Count,
+    DateTimeField,
+    DurationField,
+    Exists,
+    Expression,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Coalesce, TruncDate
+
+from evidence.models import User
+from exceptions import policy, rules
+from exceptions.models import ExceptionApproval, Renewal, SecurityException, Transition
+from exceptions.models.register import ExceptionQuerySet
+from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED
+
+#: Opaque ids of the systems that the person may see (`visible_systems`), None for all of them.
+Visible = Sequence[str] | None
+
+
+def waiting_for(person: User, visible: Visible, now: datetime) -> ExceptionQuerySet:
+    """Requests, claims and renewals that the person may approve now."""
+    return _within_reach(person, visible).filter(_asked(person, now, REQUESTED, CLAIMED) | _again(person, now))
+
+
+def decisions_for(person: User, visible: Visible, now: datetime) -> ExceptionQuerySet:
+    """Requests and renewals alone."""
+    return _within_reach(person, visible).filter(_asked(person, now, REQUESTED) | _again(person, now))
+
+
+def claims_for(person: User, visible: Visible, now: datetime) -> ExceptionQuerySet:
+    """What imported sheets call approved, and the person may ratify."""
+    return _within_reach(person, visible).filter(_asked(person, now, CLAIMED))
+
+
+def _within_reach(person: User, visible: Visible) -> ExceptionQuerySet:
+    """Of a decider's own systems, all of them, and nothing that the person asked for, wrote, imported or owns."""
+    everything = SecurityException.objects.alias(term=_term())
+    if not person.has_role(*rules.DECIDERS):
+        return everything.none()
+    found = everything.in_systems(visible)
+    if visible is not None:
+        found = found.filter(systems__contained_by=visible)
+    found = found.exclude(Q(requester=person.uid) | Q(owner=person.uid) | Q(imported_by=person.uid))
+    amended = Transition.objects.filter(kind="exception.amended", by=person.uid)
+    return found.exclude(pk__in=amended.order_by().values("exception"))
+
+
+def _asked(person: User, now: datetime, *decisions: str) -> Q:
+    """Requests without this person's approval, which is not too late, and needs no executive that the person is not."""
+    given = ExceptionApproval.objects.filter(exception=OuterRef("pk"), renewal=None, standing=True)
+    wanted = Q(~Exists(given.filter(person=person.uid)), decision__in=decisions, expires_at__gt=now)
+    if "executive" in person.roles:
+        return wanted
+    completes = Q(approvals_needed__lte=_counted(given, "exception") + 1)
+    by_executive = Q(Exists(given.filter(role="executive")))
+    return wanted & (Q(imported_by="") | ~_over_long() | ~completes | by_executive)
+
+
+def _again(person: User, now: datetime) -> Q:
+    """Those whose renewal waits, in the same sense."""
+    given = ExceptionApproval.objects.filter(renewal=OuterRef("pk"))
+    pending = Renewal.objects.filter(exception=OuterRef("pk"), state=Renewal.PENDING, expires_at__gt=now).order_by()
+    pending = pending.exclude(requested_by=person.uid).exclude(Exists(given.filter(person=person.uid)))
+    wanted = Q(Exists(pending), renewal_pending=True, decision=APPROVED)
+    if "executive" in person.roles:
+        return wanted
+    completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
+    enough = pending.exclude(completes & ~Exists(given.filter(role="executive")))
+    return wanted & (Q(renewals_made__lt=policy.load().renewals_without_executive) | Q(Exists(enough)))
+
+
+def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:
+    each = given.order_by().values(of).annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(each, output_field=IntegerField()), 0)
+
+
+def _term() -> Expression:
+    """In UTC calendar days, as `rules.check_term` counts them."""
+    last = ExpressionWrapper(F("expires_at") - timedelta(microseconds=1), output_field=DateTimeField())
+    return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate("term_from", tzinfo=UTC), DurationField())
+
+
+def _over_long() -> Q:
+    """A longer `term` than the severity allows."""
+    longer = Q(pk__in=[])
+    for severity, longest in policy.load().longest_term.items():
+        longer |= Q(severity=severity, term__gt=longest)
+    return longer
