@@ -136,7 +136,7 @@ class ImportAdmin(RoleAdmin):
         return found
 
     def bad_rows_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        return bad_rows(self._found(request, object_id))
+        return bad_rows(self._found(request, object_id), request.GET.get("as", "csv"))
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

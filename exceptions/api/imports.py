@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.http.multipartparser import MultiPartParserError
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer, inline_serializer
@@ -21,6 +21,7 @@ from evidence.api.actors import actor_of, idempotency_of, person_of
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import INSIDE, opens_to
 from evidence.api.receipts import answer
+from evidence.workbooks import MEDIA_TYPE
 from exceptions import ratification
 from exceptions.importing import fates, jobs, limits
 from exceptions.importing.workbook import too_large
@@ -193,16 +194,25 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
 
 
 class ImportBadRows(ImportView):
-    @extend_schema(operation_id="imports_bad_rows", responses={(200, "text/csv"): OpenApiTypes.STR})
+    @extend_schema(
+        operation_id="imports_bad_rows",
+        parameters=[OpenApiParameter("as", str, enum=["csv", "xlsx"])],
+        responses={(200, "text/csv"): OpenApiTypes.STR, (200, MEDIA_TYPE): OpenApiTypes.BINARY},
+    )
     def get(self, request: Request, import_id: str) -> HttpResponseBase:
-        """The bad rows as a sheet (CSV) to put right and import by itself; no cell runs in a spreadsheet."""
-        return bad_rows(jobs.find(import_id, person_of(request)))
+        """The bad rows as a sheet to put right and import by itself; no cell runs in a spreadsheet."""
+        return bad_rows(jobs.find(import_id, person_of(request)), request.query_params.get("as", "csv"))
 
 
-def bad_rows(found: Import) -> HttpResponseBase:
-    name = f'attachment; filename="bad-rows-{found.pk}.csv"'
+def bad_rows(found: Import, wanted: str) -> HttpResponseBase:
+    """As ``csv`` or ``xlsx``. Raises ``filter_invalid``."""
+    if wanted not in {"csv", "xlsx"}:
+        raise InvalidError("Bad rows come as csv or as xlsx.", code="filter_invalid", where="as")
+    headers = {"Content-Disposition": f'attachment; filename="bad-rows-{found.pk}.{wanted}"'}
+    if wanted == "xlsx":
+        return HttpResponse(fates.bad_rows_xlsx(found.fates), content_type=MEDIA_TYPE, headers=headers)
     content = fates.bad_rows_csv(found.fates)
-    return StreamingHttpResponse(content, content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
+    return StreamingHttpResponse(content, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 class Ratifications(APIView):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from evidence.people import Principal, visible_systems
 from evidence.spreadsheets import defused
-from exceptions.exchange import xlsx
+from evidence.workbooks import MEDIA_TYPE, workbook
 from exceptions.exchange.fields import ALL, Names, Value, in_order, values
 from exceptions.models.risks import RiskQuerySet
 
@@ -46,7 +46,7 @@ def _csv(rows: Rows, _: datetime) -> bytes:
 
 
 def _xlsx(rows: Rows, _: datetime) -> bytes:
-    return xlsx.workbook("Risks", list(ALL.values()), [list(in_order(row)) for row in rows])
+    return workbook("Risks", list(ALL.values()), [list(in_order(row)) for row in rows])
 
 
 def _json(rows: Rows, now: datetime) -> bytes:
@@ -56,6 +56,6 @@ def _json(rows: Rows, now: datetime) -> bytes:
 
 FORMATS: Mapping[str, Format] = {
     "csv": Format("text/csv; charset=utf-8", _csv),
-    "xlsx": Format("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", _xlsx),
+    "xlsx": Format(MEDIA_TYPE, _xlsx),
     "json": Format("application/json", _json),
 }

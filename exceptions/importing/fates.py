@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evidence.spreadsheets import defused
+from evidence.workbooks import workbook
 from exceptions.importing.mapping import FIELDS, Table
 from exceptions.importing.rows import BAD, CLAIMED, CLOSED, REQUESTED, Fate
 
@@ -60,14 +61,30 @@ def bad_rows_csv(kept: bytes | memoryview | None) -> Iterator[str]:
     """The bad rows as a sheet that can be put right and imported by itself; no cell runs in a spreadsheet."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    bad = [row for row in rows_of(kept) if row["fate"] == "bad"]
-    used = [name for name in FIELDS if any(name in row["cells"] for row in bad)]
-    writer.writerow([*(name.replace("_", " ").capitalize() for name in used), "Import row", "What is wrong"])
-    for row in bad:
-        wrong = "; ".join(f"{problem['cell']}: {problem['reason']}" for problem in row["problems"])
-        cells = [row["cells"].get(name, "") for name in used]
-        writer.writerow([defused(text) for text in (*cells, f"{row['sheet']}!{row['row']}", wrong)])
+    headings, rows = _bad_rows(kept)
+    writer.writerow(headings)
+    for row in rows:
+        writer.writerow(map(defused, row))
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
     yield buffer.getvalue()
+
+
+def bad_rows_xlsx(kept: bytes | memoryview | None) -> bytes:
+    """The same as a workbook."""
+    return workbook("Bad rows", *_bad_rows(kept))
+
+
+def _bad_rows(kept: bytes | memoryview | None) -> tuple[list[str], Iterator[list[str]]]:
+    bad = [row for row in rows_of(kept) if row["fate"] == "bad"]
+    used = [name for name in FIELDS if any(name in row["cells"] for row in bad)]
+    headings = [*(name.replace("_", " ").capitalize() for name in used), "Import row", "What is wrong"]
+
+    def rows() -> Iterator[list[str]]:
+        for row in bad:
+            wrong = "; ".join(f"{problem['cell']}: {problem['reason']}" for problem in row["problems"])
+            cells = [row["cells"].get(name, "") for name in used]
+            yield [*cells, f"{row['sheet']}!{row['row']}", wrong]
+
+    return headings, rows()

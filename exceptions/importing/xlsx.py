@@ -14,7 +14,7 @@ from xml.parsers import expat
 from exceptions.importing import limits
 from exceptions.importing.archive import Archive, malformed, too_much
 from exceptions.importing.sheets import Sheet, Workbook
-from exceptions.importing.xlsx_sheet import SheetReader
+from exceptions.importing.xlsx_sheet import SheetReader, unescaped
 
 #: Number formats that every workbook has and that show dates or times.
 _DATES = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
@@ -134,7 +134,7 @@ def _strings(archive: Archive, paths: list[str]) -> list[str]:
 
     def end(name: str) -> None:
         if name == "si":
-            found.append("".join(parts))
+            found.append(unescaped("".join(parts)))
         elif name in {"t", "rPh"}:
             inside[name == "rPh"] = False
 

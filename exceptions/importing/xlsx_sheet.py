@@ -8,6 +8,8 @@ from exceptions.importing import limits
 from exceptions.importing.archive import malformed, too_much
 from exceptions.importing.sheets import Cell, Kind, Row, place
 
+#: How XLSX spells what XML cannot hold, such as a carriage return (ECMA-376, ST_Xstring).
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})")
 
 
@@ -20,6 +22,11 @@ def parse_reference(text: str) -> tuple[int, int]:
     for letter in found.group(1):
         column = column * 26 + ord(letter) - 64
     return int(found.group(2)), column - 1
+
+
+def unescaped(text: str) -> str:
+    """``_x000D_`` as the character that it stands for."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 class SheetReader:
@@ -108,6 +115,8 @@ class SheetReader:
             raw = self._strings[int(raw)]
             if len(raw) > limits.MAX_CELL:
                 raise self._too_long()
+        elif kind in {"str", "inlineStr"}:
+            raw = unescaped(raw)
         if kind in {"s", "str", "inlineStr", "d"} or not raw:
             return Cell(raw, Kind.TEXT, self._formula)
         if kind == "e":

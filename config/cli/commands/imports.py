@@ -23,7 +23,7 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become of each row.")] = False,
     mapping: Annotated[str | None, typer.Option(help="Columns and words, as JSON: a file, or the JSON itself.")] = None,
     only_good: Annotated[bool, typer.Option("--only-good", help="Leave bad rows out; else one takes all out.")] = False,
-    bad_rows: Annotated[Path | None, typer.Option(help="Write the bad rows to this CSV, to put them right.")] = None,
+    bad_rows: Annotated[Path | None, typer.Option(help="Write the bad rows to this CSV or XLSX.")] = None,
     as_json: Json = False,
 ) -> None:
     """Import a register that was kept as a spreadsheet. Exits 1 where a row is bad."""
@@ -32,7 +32,7 @@ def import_(
     path = f"exceptions/import/{segment(found['id'])}"
     rows = api.get(f"{path}/rows", {"limit": _MOST})["results"] if found["total"] or found["summary"] else []
     if bad_rows is not None:
-        bad_rows.write_bytes(api.get_bytes(f"{path}/bad-rows"))
+        bad_rows.write_bytes(api.get_bytes(f"{path}/bad-rows", {"as": "xlsx" if bad_rows.suffix == ".xlsx" else "csv"}))
     if as_json:
         output.data(found | {"rows": rows})
     else:

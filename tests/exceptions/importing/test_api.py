@@ -10,6 +10,7 @@ from django.test import Client
 from evidence.api.actors import actor_for
 from evidence.models import User
 from evidence.people import issue_token
+from exceptions.importing.workbook import read
 from exceptions.models import Import, SecurityException
 from tests import documented
 from tests.cast import Cast
@@ -96,3 +97,16 @@ def test_only_liaisons_see_imports(lea: Api, cast: Cast) -> None:
     assert alice.get(f"exceptions/import/{found['id']}").status_code == 403
     assert lea.get("exceptions/import/xim_none").json()["code"] == "import_unknown"
     assert not SecurityException.objects.exists()
+
+
+def test_bad_rows_come_as_a_workbook_that_can_be_imported_again(lea: Api) -> None:
+    wrong = csv_of(row(title="=SUM(A1)", expires="2027-02-30"))
+    found = send(lea, wrong, dry_run="true").json()
+    answer = lea.get(f"exceptions/import/{found['id']}/bad-rows?as=xlsx")
+    assert answer["Content-Disposition"].endswith('.xlsx"')
+    (sheet,) = read(answer.content, "bad.xlsx").sheets
+    shown = {cell.text for each in sheet.rows for cell in each.cells.values()}
+    assert "=SUM(A1)" in shown, "a text, whatever it looks like"
+    again = send(lea, answer.content, dry_run="true").json()
+    assert again["summary"]["counts"]["bad"] == 1
+    assert lea.get(f"exceptions/import/{found['id']}/bad-rows?as=ods").json()["code"] == "filter_invalid"
