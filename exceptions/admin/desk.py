@@ -5,9 +5,8 @@ Each part is one query that ends after a screenful, whatever the register's size
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
-from django.contrib.admin.utils import quote
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -21,6 +20,8 @@ from evidence.models import User
 from exceptions import rules, waiting
 from exceptions.admin.approving import approvable
 from exceptions.admin.filters import expiring_between, reach, seen
+from exceptions.admin.risks import rated, review_words
+from exceptions.admin.risks import url as risk_url
 from exceptions.admin.shown import LEFT_TONES, left, state_word, url
 from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import OPEN, REQUESTED, in_state
@@ -77,10 +78,7 @@ def desk(request: HttpRequest) -> HttpResponse | None:
         "exceptions/desk.html",
         title="Today",
         now=now,
-        columns=[
-            list(_due(request, now)),
-            [*_waiting(request, me, now), _reviews(request, now.date()), _own(request, me)],
-        ],
+        columns=[[*_due(request, now), _reviews(request, now)], [*_waiting(request, me, now), _own(request, me)]],
         may_request=me.has_role(*rules.REQUESTERS),
         may_import=me.has_role("liaison", "admin"),
         is_empty=not seen(request).exists(),
@@ -170,22 +168,23 @@ def _due(request: HttpRequest, now: datetime) -> Iterator[Part]:
         yield _part(request, key, title, tone, f"expires={query}", empty, found.filter(asked), *_BY_EXPIRY)
 
 
-def _reviews(request: HttpRequest, today: date) -> Part:
-    """Risks that somebody should look at again."""
-    found = Risk.objects.in_systems(reach(request)).review_due(today).order_by("review_by", "added_index")
-    rows = list(found[: _COUNTED + 1])
+def _reviews(request: HttpRequest, now: datetime) -> Part:
+    """Risks that somebody has to look at again."""
+    today = now.date()
+    due = Risk.objects.in_systems(reach(request)).review_due(today).order_by("review_by", "pk")
+    rows = list(due[: _COUNTED + 1])
     lines = [
         Line(
             one.pk,
             one.title,
-            reverse("admin:exceptions_risk_change", args=[quote(one.pk)]),
-            f"{one.level.capitalize()} · {one.owner_name} · review by {one.review_by:%-d %B %Y}",
+            risk_url(one),
+            f"{rated(one.now_rating)[1]} · {one.owner_name}",
+            ("overdue" if one.review_is_overdue(today) else "urgent", review_words(one).partition(", ")[2]),
         )
         for one in rows[:_SHOWN]
     ]
-    everything = f"{reverse('admin:exceptions_risk_changelist')}?review=due"
-    empty = "No risk is due for its review."
-    return Part("reviews", "Risks to review", "warning", everything, empty, lines, len(rows))
+    link = f"{reverse('admin:exceptions_risk_changelist')}?review=due"
+    return Part("reviews", "Reviews of risks", "warning", link, "No risk is due for a review.", lines, len(rows))
 
 
 def _own(request: HttpRequest, me: User) -> Part:

@@ -18,12 +18,12 @@ from evidence.gate import policy as gate_policy
 from evidence.ledger import reader
 from evidence.models import Release, System
 from evidence.people import display_names
-from exceptions import policy
+from exceptions import policy, risk_links
 from exceptions.admin.filters import reach
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, timeline, url
 from exceptions.admin.verbs import shown_to
 from exceptions.frozen import terms_digest
-from exceptions.models import Risk, SecurityException, Transition
+from exceptions.models import SecurityException, Transition
 from exceptions.models.terms import CHASED
 from exceptions.upcoming import next_step
 
@@ -53,7 +53,7 @@ def context(request: HttpRequest, found: SecurityException) -> dict[str, Any]:
         "renewals": found.renewals.order_by("-index"),
         "shown_by": _shown_by(found, records),
         "controls": [_control(control) for control in found.compensating_controls],
-        "risk": Risk.objects.in_systems(reach(request)).filter(pk=found.risk_id).first(),
+        "risks": list(risk_links.risks_of(found, reach(request)).order_by("pk")),
         "waivers": _waivers(request, found, names, now),
         "reminder": _reminder(found, now),
         "digest": terms_digest(found),

@@ -20,9 +20,9 @@ from evidence.people import display_names, visible_systems
 from exceptions import risk_links, risk_policy, risks
 from exceptions.admin import risk_files, risk_map
 from exceptions.admin.forms import ReasonForm
-from exceptions.admin.register import TONES as STATE_TONES
-from exceptions.admin.register import state_word, timeline
 from exceptions.admin.risk_forms import ReviewForm, RiskForm
+from exceptions.admin.shown import TONES as STATE_TONES
+from exceptions.admin.shown import state_word, timeline
 from exceptions.models import Risk
 from exceptions.risk_policy import LEVELS
 

@@ -70,6 +70,8 @@ def test_it_keeps_a_risk_through_its_forms(cast: Cast, sign_in: SignIn, request_
         assert said in page
     for said in ("2020-01-01 overdue", "not judged yet", "Owners are reminded before", "GRC-4", f"{risk.review_by}"):
         assert said in page
+    named = text_of(lea.get(f"/admin/exceptions/securityexception/{exception}/change/"))
+    assert "RISK-0001 Partner gateway falls behind 20 critical" in named
     _changes(lea, fields)
     review = send(lea, BASE + "RISK-0001/review/", reason="The mirror works", review_by="")
     assert "Risk reviewed" in text_of(review)
@@ -117,6 +119,8 @@ def test_the_list_shows_where_risks_stand(
         assert ("Nothing matches" if title == "nothing" else title) in found, query
         assert "More 3" not in found
     assert "Nothing matches" in text_of(lea.get(f"{BASE}?cell=9x9"))
+    desk = text_of(lea.get("/admin/"))
+    assert f"Reviews of risks 1 {late.pk} Old 10 high · Max 3 days overdue" in desk
     exported = lea.get(f"{BASE}export/csv/?cell=4x3")
     assert judged.pk in exported.content.decode()
     assert late.pk not in exported.content.decode()
