@@ -86,17 +86,20 @@ class SecurityExceptionAdmin(RoleAdmin):
     def exception(self, found: SecurityException) -> list[str]:
         return [found.id, found.title]
 
-    @display("State", label=TONES, ordering="decision")
+    @display("State", ordering="decision")
     def state_label(self, found: SecurityException) -> str:
-        return state_word(found)
+        word = state_word(found)
+        return shown.chip(TONES[word], word)
 
-    @display("Severity", label=SEVERITY_TONES)
+    @display("Severity")
     def severity_label(self, found: SecurityException) -> str:
-        return str(found.get_severity_display())
+        word = str(found.get_severity_display())
+        return shown.chip(SEVERITY_TONES[word], word)
 
-    @display("Expires", ordering="expires_at", label=LEFT_TONES)
-    def left(self, found: SecurityException) -> tuple[str, str] | None:
-        return shown.left(found, timezone.now())
+    @display("Expires", ordering="expires_at")
+    def left(self, found: SecurityException) -> str:
+        left = shown.left(found, timezone.now())
+        return shown.chip(LEFT_TONES[left[0]], left[1]) if left else ""
 
     @display("Until", ordering="expires_at")
     def until(self, found: SecurityException) -> str:
