@@ -104,7 +104,7 @@ def test_it_agrees_at_every_moment_whichever_way_it_is_asked(cast: Cast, registe
     for moment in sorted({at + delta for at in moments for delta in (-step, timedelta(0), step)}):
         for system in (cast.trading.id, cast.billing.id):
             for name in NAMES:
-                for release in RELEASES:
+                for release in RELEASES if name == NAMES[0] else [None]:
                     rows = {waiver.exception for waiver in from_register(name, system, release, moment)}
                     said = {w.exception for w in recorded if w.covers(frozenset({name}), [system], release, moment)}
                     gate = waivers_of([name], system, release, moment, reader.size())
