@@ -25,6 +25,12 @@ def terms_digest(found: SecurityException, *, expires_at: datetime | None = None
     return "sha256:" + hashlib.sha256(canonical(said)).hexdigest()
 
 
+def terms_seen(found: SecurityException) -> str:
+    """The digest of what an approval now would approve: of a renewal with the expiry asked for."""
+    renewal = found.pending_renewal if found.renewal_pending else None
+    return terms_digest(found, expires_at=renewal.expires_at if renewal else None)
+
+
 def require_terms(seen: str | None, frozen: str, number: str) -> None:
     """Who approves with the digest of what they saw approves nothing else. Raises ConflictError ``terms_changed``."""
     if seen is not None and seen != frozen:

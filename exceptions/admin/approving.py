@@ -55,9 +55,3 @@ def approvable(request: HttpRequest, rows: Sequence[SecurityException]) -> dict[
     return {
         row.pk: Approving(row, back, terms_digest(row, expires_at=until[row.pk])) for row in rows if row.pk in until
     }
-
-
-def terms_seen(found: SecurityException) -> str:
-    """The digest of what an approval now would approve: of a renewal with the expiry asked for."""
-    renewal = found.pending_renewal if found.renewal_pending else None
-    return terms_digest(found, expires_at=renewal.expires_at if renewal else None)

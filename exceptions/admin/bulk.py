@@ -19,11 +19,11 @@ from evidence.admin.forms import actor, page, person, written
 from evidence.ledger import Idempotency, Placed
 from evidence.models import User
 from exceptions import ratification, rules
-from exceptions.admin.approving import terms_seen
 from exceptions.admin.filters import seen
 from exceptions.admin.forms import ApproveForm, BulkForm, BulkRemediateForm, BulkRenewForm
 from exceptions.admin.shown import url
 from exceptions.admin.verbs import VERBS, Verb
+from exceptions.frozen import terms_seen
 from exceptions.models import SecurityException
 from exceptions.models.terms import CLAIMED
 

@@ -22,6 +22,7 @@ from evidence.ledger import Idempotency
 from evidence.models import System, User
 from evidence.people import visible_systems
 from exceptions.dates import parse_expiry, parse_start
+from exceptions.frozen import terms_seen
 from exceptions.lifecycle import Application
 from exceptions.models import Risk, SecurityException
 from exceptions.models.terms import SEVERITIES
@@ -72,8 +73,8 @@ class SystemsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  #
             self.queryset = System.objects.filter(pk__in=visible)
 
 
-class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker only
-    """An unsent form is the draft: private, and no record. Made for one person: a subclass says for whom."""
+class AskedForm(forms.Form):
+    """What an exception says besides title, reason and dates. Made for one person: `asked_by`."""
 
     asked_by: User
 
@@ -105,6 +106,39 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         widget=area(),
         help_text="One a line; after a | where its evidence is: Traffic is mirrored | https://wiki.example/tls",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(covered := self.fields.get("covered"), SystemsField):
+            covered.narrow(visible_systems(self.asked_by))
+        if "waived" in self.fields and (names := ", ".join(_waivable())):
+            self.fields[
+                "waived"
+            ].help_text = f"One a line, none if it waives nothing at a gate. The policy has {names}."
+
+    def asked(self) -> dict[str, Any]:
+        """What the form says, by the members of an application."""
+        data = self.cleaned_data
+        controls = [line.partition("|") for line in lines(data["control_lines"])]
+        return {
+            "title": data["title"],
+            "justification": data["justification"].replace("\r\n", "\n"),
+            "severity": data["severity"],
+            "systems": sorted(system.name for system in data["covered"]),
+            "owner": data["answerable"].email,
+            "requirements": lines(data["waived"]),
+            "releases": lines(data["named_releases"]),
+            "risk": data["concerns"].pk if data["concerns"] else None,
+            "compensating_controls": [
+                {"title": title.strip()} | ({"evidence": evidence.strip()} if evidence.strip() else {})
+                for title, _, evidence in controls
+            ],
+        }
+
+
+class RequestForm(forms.ModelForm, AskedForm):  # type: ignore[type-arg]  # generic for the type checker only
+    """An unsent form is the draft: private, and no record. A subclass says for whom it is made."""
+
     starts = MomentField(
         label="Effective from",
         parse=parse_start,
@@ -119,15 +153,6 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         model = SecurityException
         fields = ("title", "justification", "severity")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if isinstance(covered := self.fields.get("covered"), SystemsField):
-            covered.narrow(visible_systems(self.asked_by))
-        if "waived" in self.fields and (names := ", ".join(_waivable())):
-            self.fields[
-                "waived"
-            ].help_text = f"One a line, none if it waives nothing at a gate. The policy has {names}."
-
     def idempotency(self, path: str) -> Idempotency | None:
         """The form's own key; None where a client did not send it."""
         if not self.cleaned_data["once"]:
@@ -138,23 +163,7 @@ class RequestForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
     def application(self) -> Application:
         """What the form asks for."""
         data = self.cleaned_data
-        controls = [line.partition("|") for line in lines(data["control_lines"])]
-        return Application(
-            title=data["title"],
-            justification=data["justification"],
-            severity=data["severity"],
-            systems=[system.name for system in data["covered"]],
-            owner=data["answerable"].email,
-            requirements=lines(data["waived"]),
-            releases=lines(data["named_releases"]),
-            risk=data["concerns"].pk if data["concerns"] else None,
-            compensating_controls=[
-                {"title": title.strip()} | ({"evidence": evidence.strip()} if evidence.strip() else {})
-                for title, _, evidence in controls
-            ],
-            effective_from=data["starts"],
-            expires_at=data["until"],
-        )
+        return Application(**self.asked(), effective_from=data["starts"], expires_at=data["until"])
 
 
 def _waivable() -> list[str]:
@@ -172,6 +181,11 @@ class DecisionForm(LedgerForm):
 
     def idempotency_or_none(self, request: HttpRequest) -> Idempotency | None:
         return self.idempotency(request) if self.cleaned_data["once"] else None
+
+    @classmethod
+    def of(cls, sent: Any, found: SecurityException, person: User) -> "DecisionForm":
+        """The form about one exception, empty or as it was sent."""
+        return cls(sent, initial={"terms": terms_seen(found)})
 
     def said(self) -> dict[str, Any]:
         """What the transition is told, by the names of its arguments."""
@@ -228,6 +242,55 @@ class SupersedeForm(ReasonForm):
 class RenewForm(ReasonForm):
     expires_at = MomentField(label="New expiry", parse=parse_expiry, help_text=DATES)
     field_order = ("expires_at", "reason")
+
+
+class AmendForm(AskedForm, ReasonForm):
+    """What was asked for, to be changed. Only what differs is sent."""
+
+    title = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget)
+    justification = forms.CharField(max_length=8000, widget=area())
+    field_order = ("title", "justification", "severity", "covered", "answerable", "waived", "named_releases")
+
+    def __init__(self, sent: Any, *, found: SecurityException, person: User) -> None:
+        self.asked_by, self._found = person, found
+        super().__init__(sent, initial=self._shown())
+        covered = self.fields["covered"]
+        if isinstance(covered, SystemsField):
+            visible = visible_systems(person)
+            covered.narrow(None if visible is None else [*visible, *found.systems])
+
+    @classmethod
+    def of(cls, sent: Any, found: SecurityException, person: User) -> "DecisionForm":
+        return cls(sent, found=found, person=person)
+
+    def _shown(self) -> dict[str, Any]:
+        found = self._found
+        controls = [
+            " | ".join(filter(None, (one["title"], one.get("evidence")))) for one in found.compensating_controls
+        ]
+        return {
+            "title": found.title,
+            "justification": found.justification,
+            "severity": found.severity,
+            "covered": list(System.objects.filter(pk__in=found.systems)),
+            "answerable": User.objects.filter(uid=found.owner).first(),
+            "waived": "\n".join(found.requirements),
+            "named_releases": "\n".join(found.releases),
+            "concerns": found.risk_id,
+            "control_lines": "\n".join(controls),
+        }
+
+    def said(self) -> dict[str, Any]:
+        found, shown = self._found, self.initial
+        before = {name: getattr(found, name) for name in ("title", "justification", "severity", "requirements")} | {
+            "systems": sorted(system.name for system in shown["covered"]),
+            "owner": shown["answerable"].email if shown["answerable"] else "",
+            "releases": found.releases,
+            "risk": found.risk_id,
+            "compensating_controls": found.compensating_controls,
+        }
+        changes = {name: value for name, value in self.asked().items() if value != before[name]}
+        return {"reason": self.cleaned_data["reason"], "changes": changes}
 
 
 class BulkForm(DecisionForm):

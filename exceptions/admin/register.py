@@ -18,7 +18,6 @@ from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
 from exceptions import lifecycle
 from exceptions.admin import bulk, detail, saved, shown
-from exceptions.admin.approving import terms_seen
 from exceptions.admin.filters import FILTERS, seen
 from exceptions.admin.forms import RequestForm
 from exceptions.admin.listing import Listing
@@ -191,7 +190,7 @@ class SecurityExceptionAdmin(RoleAdmin):
     def verb_view(self, request: HttpRequest, object_id: str, *, verb: Verb) -> HttpResponse:
         """The form of one transition; only sending it does something."""
         found = self._found(request, object_id)
-        form = verb.form(request.POST or None, initial={"terms": terms_seen(found)})
+        form = verb.form.of(request.POST or None, found, person(request))
         back = _back(request)
         if request.method == "POST":
             placed = written(form, lambda: verb.act(request, found, form))

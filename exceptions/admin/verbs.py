@@ -12,7 +12,15 @@ from django.utils import timezone
 from evidence.admin.forms import actor, person
 from evidence.ledger import Placed
 from exceptions import lifecycle, rules
-from exceptions.admin.forms import ApproveForm, DecisionForm, ReasonForm, RemediateForm, RenewForm, SupersedeForm
+from exceptions.admin.forms import (
+    AmendForm,
+    ApproveForm,
+    DecisionForm,
+    ReasonForm,
+    RemediateForm,
+    RenewForm,
+    SupersedeForm,
+)
 from exceptions.models import SecurityException
 
 
@@ -85,6 +93,14 @@ VERBS = [
         RemediateForm,
         lifecycle.remediate,
         "remediated",
+    ),
+    Verb(
+        "amend",
+        "Amend",
+        "Changes what was asked for. It waives nothing until somebody else approves it again; dates move by renewals.",
+        AmendForm,
+        lifecycle.amend,
+        "amended",
     ),
     Verb(
         "supersede",

@@ -134,6 +134,36 @@ def test_it_shows_self_approval_as_an_error_and_changes_nothing(cast: Cast, lea:
     assert list(kinds) == ["exception.requested", "exception.self_approval_refused"]
 
 
+def test_it_amends_what_differs_and_has_it_approved_again(
+    cast: Cast, lea: Client, sign_in: Callable[[User], Client], approved: Request
+) -> None:
+    control = {"title": "Mirrored", "evidence": "https://wiki.example/tls"}
+    found = approved(compensating_controls=[control], releases=["netlify-trading:release-7"])
+    page = sign_in(cast.alice).get(f"{BASE}{found.pk}/amend/").content.decode()
+    for shown in (found.title, "dependency-alerts", "netlify-trading:release-7", "Mirrored | https://wiki.example/tls"):
+        assert shown in page
+    form = {
+        "title": found.title,
+        "justification": found.justification,
+        "severity": found.severity,
+        "covered": [cast.trading.pk],
+        "answerable": User.objects.get(uid=found.owner).pk,
+        "waived": "dependency-alerts",
+        "named_releases": "netlify-trading:release-7",
+        "control_lines": "Mirrored | https://wiki.example/tls",
+        "reason": "Wider than thought",
+    }
+    size = reader.size()
+    nothing = send(lea, f"{BASE}{found.pk}/amend/", **form)
+    assert "An amendment changes some of" in nothing.content.decode()
+    assert reader.size() == size
+    send(lea, f"{BASE}{found.pk}/amend/", **form | {"waived": "dependency-alerts\nuptime", "title": "Older TLS"})
+    amended = reader.get(found.transitions.get(kind="exception.amended").index).recorded.body
+    assert amended["changes"] == {"title": "Older TLS", "requirements": ["dependency-alerts", "uptime"]}
+    found.refresh_from_db()
+    assert found.decision == "requested"
+
+
 def test_it_writes_once_when_a_button_is_clicked_twice(cast: Cast, lea: Client, approved: Request) -> None:
     found = approved()
     url = f"{BASE}{found.pk}/remediate/"
