@@ -61,7 +61,7 @@ class Schedule:
 class Policy:
     longest_term: dict[str, timedelta]
     approvals_needed: dict[str, int]
-    renewals_without_executive: int
+    renewals_without_executive: dict[str, int]
     backdating: timedelta
     expiring: timedelta
     remediation_needs_evidence: frozenset[str]

@@ -242,7 +242,7 @@ def may_renew(exception: SecurityException, person: User, at: datetime) -> str:
     given = list(renewal.approvals.all())
     if any(approval.person == person.uid for approval in given):
         raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
-    limit = policy.load().renewals_without_executive
+    limit = policy.load().renewals_without_executive[exception.severity]
     completes = len(given) + 1 >= renewal.approvals_needed
     roles = {role, *(approval.role for approval in given)}
     if completes and exception.renewals_made >= limit and "executive" not in roles:

@@ -81,7 +81,15 @@ def _again(person: User, now: datetime) -> Q:
         return wanted
     completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
     enough = pending.exclude(completes & ~Exists(given.filter(role="executive")))
-    return wanted & (Q(renewals_made__lt=policy.load().renewals_without_executive) | Q(Exists(enough)))
+    return wanted & (_within_limit() | Q(Exists(enough)))
+
+
+def _within_limit() -> Q:
+    """Those whose severity allows one renewal more without an executive."""
+    found = Q()
+    for severity, limit in policy.load().renewals_without_executive.items():
+        found |= Q(severity=severity, renewals_made__lt=limit)
+    return found
 
 
 def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:

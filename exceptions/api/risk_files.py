@@ -22,6 +22,7 @@ from evidence.api.actors import person_of
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import opens_to
 from evidence.people import Principal
+from evidence.workbooks import MEDIA_TYPE
 from exceptions.api import schemas
 from exceptions.api.exceptions import ReadersAndPeople, principal_of
 from exceptions.api.risks import FILTERS, filtered, seen_by
@@ -49,8 +50,8 @@ class RiskExport(ReadersAndPeople):
         ],
         responses={
             (200, "text/csv"): OpenApiTypes.STR,
-            (200, "application/json"): OpenApiTypes.OBJECT,
-            (200, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"): OpenApiTypes.BINARY,
+            (200, "application/json"): schemas.RiskFileOut,
+            (200, MEDIA_TYPE): OpenApiTypes.BINARY,
         },
     )
     def get(self, request: Request) -> HttpResponse:

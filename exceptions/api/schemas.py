@@ -187,6 +187,15 @@ class RiskScaleOut(serializers.Serializer[Any]):
     levels = RiskLevelOut(many=True)
 
 
+class RiskFileOut(serializers.Serializer[Any]):
+    """The register as a JSON file (docs/risks.md)."""
+
+    format = serializers.CharField(help_text="prooftrail-risks")
+    version = serializers.IntegerField()
+    exported_at = serializers.DateTimeField()
+    risks = serializers.ListField(child=serializers.DictField(), help_text="Each with the columns of the CSV by name")
+
+
 class RiskImportOut(serializers.Serializer[Any]):
     id = serializers.CharField()
     state = serializers.ChoiceField(IMPORT_STATES)
