@@ -185,11 +185,13 @@ def separate_approvers(item: Item, parameters: Parameters, now: datetime) -> Ver
 
 @rule("reminded-before-expiry")
 def reminded_before_expiry(item: Item, parameters: Parameters, now: datetime) -> Verdict:
-    """While it was open, a reminder was delivered before it expired. Terms under a day have none."""
+    """While it was open, a person was reminded before it expired; a post in a chat channel is nobody's. Terms under a
+    day have no reminder."""
     life = Life(tuple(item.events))
     expiry, ended = life.expires_at, life.closed
     short = expiry - life.effective_from < timedelta(days=float(parameters.get("shortest_term_days", 1)))
-    delivered = [event for event in life.reminders if event.outcome == "delivered"]
+    told = [event for event in life.reminders if event.facts.get("channel") != "chat"]
+    delivered = [event for event in told if event.outcome == "delivered"]
     if delivered and delivered[0].at < expiry:
         return Verdict(Verdict.SATISFIED, "", tuple(e.index for e in delivered), delivered[0].at, expiry)
     if life.in_force_from is None or short or now < expiry or (ended is not None and ended.at < expiry):
