@@ -122,10 +122,11 @@ def test_it_sends_a_reminder_that_came_due_without_a_mail_server(
         eventually("the first try", lambda: attempts(site, number) > 0)
         slow_load.wait_for_each(5)
         with mail_server.running():
-            eventually("the reminder", lambda: bool(mail_server.subjects(number)))
+            eventually("the reminder", lambda: bool(mail_server.subjects(f"{number} expires")))
             eventually("its record", lambda: outcomes(site, number) == ["delivered"])
             time.sleep(3)  # several beats more
-    assert len(mail_server.subjects(number)) == 1
+    assert len(mail_server.subjects(f"{number} expires")) == 1
+    assert len(mail_server.subjects(f"{number} Bob approved it")) == 1
     assert slow_load.refusals == {}, slow_load.trouble()
     verdict.check(site, slow_load)
 
