@@ -110,6 +110,12 @@ class Site:
         self.web = services.start_web(self.env | variables, port=self.port, logs=self.stack.logs)
         self.stack.adopt(self.web)
         services.wait_for_web(self.web, port=self.port)
+        # One worker answers before the other has looked at the database: a test that changes that waits for both.
+        assert wait_until(self._workers_have_started, timeout=_RECOVERY_SECONDS), self.web.recent_output()
+
+    def _workers_have_started(self) -> bool:
+        said = (self.stack.logs / "web.log").read_text(errors="replace").rpartition("Starting granian")[2]
+        return said.count("Started worker-") >= 2
 
     def restart_web(self, **variables: str) -> None:
         """With other settings; none of the earlier ones stays."""
