@@ -59,6 +59,7 @@ def _every_state(cast: Cast, request_one: Request, approved: Request) -> None:
     twice = approved(severity="critical", expires_at=in_days(10))
     lifecycle.request_renewal(actor=actor(cast.lea), exception=twice.pk, expires_at=in_days(20), reason="Late")
     lifecycle.approve_renewal(actor=actor(cast.bob), exception=twice.pk, reason="One of two")
+    _over_long(cast, request_one, approved)
     sheet = csv_of(row(), row(ref="SEC-2", expires=str(in_days(300).date())), row(ref="SEC-3", expires="2024-01-31"))
     found = jobs.open_import(person=cast.lea, filename="r.csv", data=sheet)
     jobs.run(found.pk)
@@ -67,3 +68,17 @@ def _every_state(cast: Cast, request_one: Request, approved: Request) -> None:
     jobs.confirm(found, person=cast.lea, only_good=False)
     jobs.run(found.pk)
     assert SecurityException.objects.filter(decision="claimed").count() == 3
+
+
+def _over_long(cast: Cast, request_one: Request, approved: Request) -> None:
+    """Requests and renewals beyond what others than executives may allow; of some a first approval was given."""
+    for by in (None, cast.bob, cast.max):
+        for severity, days in (("high", 100), ("critical", 60)):
+            asked = request_one(severity=severity, expires_at=in_days(days))
+            renewed = approved(severity=severity, expires_at=in_days(5))
+            lifecycle.request_renewal(
+                actor=actor(cast.alice), exception=renewed.pk, expires_at=in_days(days + 5), reason="Late"
+            )
+            if by is not None and severity == "critical":
+                lifecycle.approve(actor=actor(by), exception=asked.pk, reason="One of two")
+                lifecycle.approve_renewal(actor=actor(by), exception=renewed.pk, reason="One of two")
