@@ -79,18 +79,22 @@ def _again(person: User, now: datetime) -> Q:
     if "executive" not in person.roles:
         completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
         begins = Greatest("previous_expires_at", "requested_at")
-        beyond = _over_long("exception__") | ~_within_limit("exception__")
-        pending = pending.alias(term=_term(begins)).exclude(
-            beyond & completes & ~Exists(given.filter(role="executive"))
-        )
+        pending = pending.alias(term=_term(begins), severity=_outer("severity"), renewals_made=_outer("renewals_made"))
+        beyond = _over_long() | ~_within_limit()
+        pending = pending.exclude(beyond & completes & ~Exists(given.filter(role="executive")))
     return Q(Exists(pending), renewal_pending=True, decision=APPROVED)
 
 
-def _within_limit(prefix: str) -> Q:
-    """Those whose severity allows one renewal more without an executive; `prefix` leads to the exception."""
+def _outer(name: str) -> Expression:
+    """Of the exception whose renewal it is, without reading the register once more."""
+    return ExpressionWrapper(OuterRef(name), output_field=SecurityException._meta.get_field(name))
+
+
+def _within_limit() -> Q:
+    """Those whose severity allows one renewal more without an executive."""
     found = Q()
     for severity, limit in policy.load().renewals_without_executive.items():
-        found |= Q(**{f"{prefix}severity": severity, f"{prefix}renewals_made__lt": limit})
+        found |= Q(severity=severity, renewals_made__lt=limit)
     return found
 
 
@@ -105,9 +109,9 @@ def _term(begins: str | Expression) -> Expression:
     return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate(begins, tzinfo=UTC), DurationField())
 
 
-def _over_long(prefix: str = "") -> Q:
-    """A longer `term` than the severity allows without an executive; `prefix` leads to the exception."""
+def _over_long() -> Q:
+    """A longer `term` than the severity allows without an executive."""
     longer = Q()
     for severity, longest in policy.load().longest_term.items():
-        longer |= Q(**{f"{prefix}severity": severity, "term__gt": longest})
+        longer |= Q(severity=severity, term__gt=longest)
     return longer
