@@ -11,6 +11,7 @@ from typing import Any
 from config.errors import ConflictError, InvalidError, ProoftrailError
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append_all, service_draft
 from evidence.models import User
+from evidence.replays import recorded_once
 from evidence.tlog.canonical import canonical
 from exceptions import lifecycle, rules
 from exceptions.frozen import terms_digest
@@ -33,6 +34,13 @@ def ratify(*, actor: Actor, exceptions: Sequence[str], reason: str, idempotency:
         raise InvalidError(f"A list has 1 to {MOST} exceptions.", code="list_invalid", where="$.exceptions")
     lifecycle.require_reason(reason)
     person = rules.person_of(actor)
+    # A retry would be refused for what the first call did: it gets the first answer.
+    return recorded_once(lambda: _ratified(actor, person, numbers, reason, idempotency), person, idempotency)
+
+
+def _ratified(
+    actor: Actor, person: User, numbers: Sequence[str], reason: str, idempotency: Idempotency | None
+) -> Placed:
     given = _given(numbers)
     chosen = _judged(numbers, person)
     rows = [_row(found) for found, _ in chosen]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from config.errors import ConflictError, ForbiddenError, InvalidError
-from evidence.ledger import reader, store
+from evidence.ledger import Idempotency, reader, store
 from evidence.models import Payload, Record, User
 from exceptions import lifecycle, ratification, reminders
 from exceptions.importing import fates, jobs
@@ -223,7 +223,10 @@ def test_it_ratifies_a_list_as_one_record_and_only_by_somebody_else(cast: Cast, 
     with pytest.raises(ConflictError):
         ratify(actor=actor(cast.lea), exceptions=listed, reason="Mine")  # she imported them
     assert reader.size() == size
-    placed = ratify(actor=actor(cast.bob), exceptions=listed, reason="Seen in the minutes")
+    said: dict[str, Any] = {"actor": actor(cast.bob), "exceptions": listed, "reason": "Seen in the minutes"}
+    key = Idempotency.of("k", method="POST", path="/", body=b"")
+    placed, again = (ratify(**said, idempotency=key) for _ in range(2))
+    assert (again.replayed, again.receipt()) == (True, placed.receipt()), "whoever missed the answer gets it"
     assert [row["exception"] for row in placed.body["exceptions"]] == listed
     assert set(SecurityException.objects.filter(decision="approved").values_list("pk", flat=True)) == set(listed)
     approval = reader.get(placed.index + 1).recorded.body
