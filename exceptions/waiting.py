@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import (
+    CharField,
     Count,
     DateTimeField,
     DurationField,
@@ -79,15 +80,13 @@ def _again(person: User, now: datetime) -> Q:
     if "executive" not in person.roles:
         completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
         begins = Greatest("previous_expires_at", "requested_at")
-        pending = pending.alias(term=_term(begins), severity=_outer("severity"), renewals_made=_outer("renewals_made"))
+        # Of the exception, from the query around: joined, the register would be read once more.
+        severity = ExpressionWrapper(OuterRef("severity"), output_field=CharField())
+        made = ExpressionWrapper(OuterRef("renewals_made"), output_field=IntegerField())
+        pending = pending.alias(term=_term(begins), severity=severity, renewals_made=made)
         beyond = _over_long() | ~_within_limit()
         pending = pending.exclude(beyond & completes & ~Exists(given.filter(role="executive")))
     return Q(Exists(pending), renewal_pending=True, decision=APPROVED)
-
-
-def _outer(name: str) -> Expression:
-    """Of the exception whose renewal it is, without reading the register once more."""
-    return ExpressionWrapper(OuterRef(name), output_field=SecurityException._meta.get_field(name))
 
 
 def _within_limit() -> Q:
