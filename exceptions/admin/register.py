@@ -137,8 +137,10 @@ class SecurityExceptionAdmin(RoleAdmin):
         obj.pk = placed.body["exception"]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        messages.success(request, f"{obj.pk} is requested. Somebody other than you and its owner has to approve it.")
-        _say_if_executive(request, obj.pk)
+        also = ", an executive among them" if _needs_executive(obj.pk) else ""
+        messages.success(
+            request, f"{obj.pk} is requested. Somebody other than you and its owner has to approve it{also}."
+        )
         return HttpResponseRedirect(url(obj))
 
     # -- one exception -----------------------------------------------------------------------------------------------
@@ -197,7 +199,8 @@ class SecurityExceptionAdmin(RoleAdmin):
             placed = written(form, lambda: verb.act(request, found, form))
             if placed is not None:
                 messages.success(request, f"{found.id}: {verb.title.lower()} is record #{placed.index}.")
-                _say_if_executive(request, found.pk)
+                if back and (why := _needs_executive(found.pk)):  # its own page says so by itself
+                    messages.warning(request, why)
                 return HttpResponseRedirect(back or url(found))
         return form_page(
             request,
@@ -211,10 +214,9 @@ class SecurityExceptionAdmin(RoleAdmin):
         )
 
 
-def _say_if_executive(request: HttpRequest, number: str) -> None:
-    """Whoever asked for more than the policy allows others to approve hears whom it waits for."""
-    if why := rules.needs_executive(SecurityException.objects.get(pk=number)):
-        messages.warning(request, why)
+def _needs_executive(number: str) -> str:
+    """Why, as it stands after what was just written."""
+    return rules.needs_executive(SecurityException.objects.get(pk=number))
 
 
 def _back(request: HttpRequest) -> str:
