@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -182,7 +181,7 @@ def test_many_at_once_share_checkpoints_and_fill_tiles(cast):
         await warm(application, cast)
         answers = []
         for start in range(0, 300, 50):
-            answers += await asyncio.gather(*(answered(application, ask) for ask in asks[start : start + 50]))
+            answers += await asyncio.gather(*(answered(application, ask) for ask in asks[start : start + 40]))
         return answers
 
     before = reader.size() + 2
@@ -290,7 +289,7 @@ def test_a_revoked_token_counts_no_more(cast):
 
 
 def test_a_full_service_says_so(cast, monkeypatch):
-    monkeypatch.setattr(admission, "_writes", threading.Semaphore(0))
+    monkeypatch.setattr(admission, "writes", admission.Places(0))
     (answer,) = one_by_one(decide(cast))
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "busy", "1")
 
