@@ -8,10 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
-from evidence import circuits
+from config.errors import ProoftrailError
 from evidence.admin.forms import LedgerForm, actor, form_page, page, person, written
 from evidence.admin_base import RoleAdmin, display
 from evidence.models import Circuit, System
@@ -141,20 +140,19 @@ class ChatChannelAdmin(RoleAdmin):
         return channel
 
     def test(self, request: HttpRequest, pk: str) -> HttpResponse:
-        """Post a message that is about nothing. What comes of it is shown, and ends a pause after failures."""
+        """Post a message that is about nothing, and show what came of it."""
         channel = self._channel(request, pk)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        own = ChatChannel.objects.filter(pk=pk)
         try:
-            chat.greeting(channel).send()
-        except OSError as error:
-            own.update(last_failed_at=timezone.now(), last_error=str(error)[:500])
-            messages.error(request, f"The test message did not arrive: {error}.")
+            placed = chat.try_out(channel, actor=actor(request))
+        except ProoftrailError as refused:
+            messages.error(request, f"What came of the test message is not recorded: {refused}")
+            return HttpResponseRedirect(_url(channel))
+        if error := placed.body.get("error"):
+            messages.error(request, f"The test message did not arrive: {error}. Record #{placed.index} says so.")
         else:
-            own.update(last_delivered_at=timezone.now())
-            circuits.succeeded(channel.recipient)
-            messages.success(request, f"The test message is in {channel.name}.")
+            messages.success(request, f"The test message is in {channel.name}. Record #{placed.index} says so.")
         return HttpResponseRedirect(_url(channel))
 
     def secret(self, request: HttpRequest, pk: str) -> HttpResponse:
