@@ -81,7 +81,7 @@ class ChatChannelAdmin(RoleAdmin):
         names = System.objects.filter(pk__in=channel.systems).order_by("name").values_list("name", flat=True)
         return ", ".join(names) if channel.systems else "all systems"
 
-    @display("Last post", ordering="last_delivered_at")
+    @display("Last delivered", ordering="last_delivered_at")
     def last(self, channel: ChatChannel) -> str:
         return f"{channel.last_delivered_at:%Y-%m-%d %H:%M}" if channel.last_delivered_at else "none yet"
 
@@ -149,8 +149,8 @@ class ChatChannelAdmin(RoleAdmin):
         except ProoftrailError as refused:
             messages.error(request, f"What came of the test message is not recorded: {refused}")
             return HttpResponseRedirect(_url(channel))
-        if error := placed.body.get("error"):
-            messages.error(request, f"The test message did not arrive: {error}. Record #{placed.index} says so.")
+        if placed.body["outcome"] == "failed":  # why stands on the page already
+            messages.error(request, f"The test message did not arrive. Record #{placed.index} says so.")
         else:
             messages.success(request, f"The test message is in {channel.name}. Record #{placed.index} says so.")
         return HttpResponseRedirect(_url(channel))
@@ -171,6 +171,7 @@ class ChatChannelAdmin(RoleAdmin):
             submit="Make a new secret",
             danger=True,
             cancel=_url(channel),
+            crumbs=_crumbs(channel),
         )
 
     def _renewed(self, request: HttpRequest, channel: ChatChannel) -> Saved:
@@ -184,8 +185,13 @@ class ChatChannelAdmin(RoleAdmin):
         )
 
     def _show_secret(self, request: HttpRequest, channel: ChatChannel, secret: str | None) -> HttpResponse:
-        return page(request, "exceptions/channel_secret.html", title="New secret", channel=channel, secret=secret)
+        facts = {"channel": channel, "secret": secret, "crumbs": _crumbs(channel)}
+        return page(request, "exceptions/channel_secret.html", title="New secret", **facts)
 
 
 def _url(channel: ChatChannel) -> str:
     return reverse("admin:exceptions_chatchannel_change", args=[channel.pk])
+
+
+def _crumbs(channel: ChatChannel) -> list[tuple[str, str]]:
+    return [(reverse("admin:exceptions_chatchannel_changelist"), "Chat channels"), (_url(channel), channel.name)]
