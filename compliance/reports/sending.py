@@ -228,7 +228,12 @@ def _content(report: Report, letter: _Letter) -> bytes:
 
 
 def _address(report: Report) -> None:
-    """Write down whom it goes to: executives, and who asked for it. Who stands there once is not forgotten."""
+    """Write down whom it goes to: executives, and who asked for it. Who stands there once is not forgotten.
+
+    What is sent again goes to those alone whom it did not reach.
+    """
+    if report.index is not None:
+        return
     people = User.objects.filter(Q(roles__contains=["executive"]) | Q(uid=report.requested_by), is_active=True)
     mails = [ReportMail(report=report, recipient=uid) for uid in people.values_list("uid", flat=True)]
     ReportMail.objects.bulk_create(mails, ignore_conflicts=True)
