@@ -97,7 +97,7 @@ def approve(
     ratified so. `terms` is the digest of what the person saw: anything else is not approved.
 
     Raises ``transition_not_allowed``, ``self_approval``, ``already_approved``, ``role_required``, ``expiry_in_past``,
-    ``terms_changed``.
+    ``executive_required``, ``terms_changed``.
     """
 
     def judge(found: SecurityException, person: User, at: datetime) -> Mapping[str, Any]:
@@ -249,7 +249,8 @@ def amend(
         rules.may_amend(found, person, at)
         severity = changes.get("severity", found.severity)
         needed = _approvals_needed(severity)
-        rules.check_term(severity, found.term_from, found.expires_at)
+        if severity != found.severity:  # no amendment moves dates: what an import brought may be put right
+            rules.check_term(severity, found.term_from, found.expires_at)
         _check_releases(found, changes)
         return {"changes": _resolved(changes, person), "approvals_needed": needed}
 

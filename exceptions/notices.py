@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Max
 
 from evidence.composing import Composed
 from evidence.models import User
+from evidence.outbox import DROPPED
 from evidence.people import display_names
 from exceptions import mails, policy, rules
 from exceptions.lifecycle import keep
-from exceptions.models import Announcement, Notice, SecurityException, Transition
+from exceptions.models import Announcement, Notice, Renewal, SecurityException, Transition
+from exceptions.models.terms import APPROVED
 from exceptions.telling import NOT_NEEDED, Telling, settle, systems_of
 
 #: Records that ask somebody to decide, with the transition that they would make.
@@ -26,6 +29,8 @@ ASKING = {
     "exception.amended": "approved",
     "exception.renewal_requested": "renewed",
 }
+#: The same of an approval that was not enough: another person's is asked for.
+ASKING_AGAIN = {"exception.approved": "approved", "exception.renewed": "renewed"}
 #: Who is asked: the first of these of whom somebody may decide.
 DECIDING = (("approver", "liaison"), ("executive",), ("admin",))
 CHUNK = 500
@@ -49,7 +54,7 @@ def _put(notices: Sequence[Notice]) -> None:
 
 
 def _notices(row: Transition, now: datetime) -> Iterator[Notice]:
-    concerned = [(uid, False) for uid in _interested(row)] + [(uid, True) for uid in deciders(row, now)]
+    concerned = [(uid, False) for uid in _interested(row)] + [(uid, True) for uid in _asked(row, now)]
     for uid, asked in concerned:
         yield Notice(
             index=row.index,
@@ -63,16 +68,30 @@ def _notices(row: Transition, now: datetime) -> Iterator[Notice]:
 
 def _interested(row: Transition) -> list[str]:
     """Who asked for it and who answers for it, unless they did it themselves. Half an approval is no news."""
-    if row.kind in ASKING or (row.kind == "exception.approved" and row.decision != "approved"):
+    if _asks_for(row) is not None:
         return []
     found = row.exception
     active = User.objects.filter(is_active=True, uid__in={found.requester, found.owner} - {row.by})
     return sorted(active.values_list("uid", flat=True))
 
 
+def _asked(row: Transition, now: datetime) -> list[str]:
+    """Who is asked because of the record; of an approval that was not enough, who was not asked before."""
+    if not _is_half(row):
+        return deciders(row, now)
+    earlier = row.exception.transitions.filter(index__lt=row.index)
+    begun = earlier.filter(kind__in=ASKING).aggregate(index=Max("index"))["index"]
+    same = list(earlier.filter(index__gte=begun).values_list("index", flat=True))
+    if Announcement.objects.filter(pk__in=same).exists():
+        return []  # that one is told in this very round, to whoever may decide now
+    told = Notice.objects.filter(asked=True, index__in=same).exclude(state=DROPPED)
+    before = set(told.values_list("recipient", flat=True))
+    return [uid for uid in deciders(row, now) if uid not in before]
+
+
 def deciders(row: Transition, now: datetime) -> list[str]:
     """Who may decide what the record asks for, as it stands now; nobody once it is decided."""
-    move = ASKING.get(row.kind)
+    move = _asks_for(row)
     if move is None:
         return []
     for roles in DECIDING:
@@ -81,6 +100,18 @@ def deciders(row: Transition, now: datetime) -> list[str]:
         if found:
             return found
     return []
+
+
+def _asks_for(row: Transition) -> str | None:
+    """The transition that somebody is asked to make because of the record."""
+    return ASKING_AGAIN[row.kind] if _is_half(row) else ASKING.get(row.kind)
+
+
+def _is_half(row: Transition) -> bool:
+    """An approval where one more is needed."""
+    if row.kind == "exception.approved":
+        return row.decision != APPROVED
+    return row.kind == "exception.renewed" and not Renewal.objects.filter(decided_index=row.index).exists()
 
 
 # -- the mail ----------------------------------------------------------------------------------------------------------
@@ -101,7 +132,13 @@ class Item:
     @property
     def said(self) -> str:
         """``Alice asks for it until 2026-03-31``."""
-        return f"{self.by} {_SAID[self.row.kind].format(until=f'{self._until:%Y-%m-%d}')}"
+        said = _SAID_HALF if _is_half(self.row) else _SAID
+        return f"{self.by} {said[self.row.kind].format(until=f'{self._until:%Y-%m-%d}')}"
+
+    @property
+    def needs_executive(self) -> str:
+        """Why, of what is asked for."""
+        return rules.needs_executive(self.exception) if self.notice.asked else ""
 
     @property
     def _until(self) -> datetime:
@@ -125,6 +162,10 @@ _SAID = {
     "exception.revoked": "revoked it: what it waived counts again at once",
     "exception.remediated": "closed it as put right",
     "exception.superseded": "closed it: another exception takes its place",
+}
+_SAID_HALF = {
+    "exception.approved": "approved it; one more has to",
+    "exception.renewed": "approved its renewal; one more has to",
 }
 
 

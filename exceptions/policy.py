@@ -60,6 +60,8 @@ class Schedule:
 @dataclass(frozen=True)
 class Policy:
     longest_term: dict[str, timedelta]
+    #: Of what an executive is among the approvers of; nothing lasts longer that is asked for here.
+    longest_with_executive: dict[str, timedelta]
     approvals_needed: dict[str, int]
     renewals_without_executive: dict[str, int]
     backdating: timedelta
@@ -71,7 +73,8 @@ class Policy:
 def parse(source: Mapping[str, Any]) -> Policy:
     """The policy that a complete document states."""
     return Policy(
-        longest_term={severity: timedelta(days=days) for severity, days in source["longest_term_days"].items()},
+        longest_term=_terms(source["longest_term_days"]),
+        longest_with_executive=_terms(source["longest_with_executive_days"]),
         approvals_needed=source["approvals_needed"],
         renewals_without_executive=source["renewals_without_executive"],
         backdating=timedelta(days=source["backdating_days"]),
@@ -79,6 +82,10 @@ def parse(source: Mapping[str, Any]) -> Policy:
         remediation_needs_evidence=frozenset(source["remediation_needs_evidence"]),
         reminders=_schedule(source["reminders"]),
     )
+
+
+def _terms(days: Mapping[str, int]) -> dict[str, timedelta]:
+    return {severity: timedelta(days=count) for severity, count in days.items()}
 
 
 def _schedule(source: Mapping[str, Any]) -> Schedule:
@@ -97,7 +104,21 @@ def _schedule(source: Mapping[str, Any]) -> Schedule:
 @functools.cache
 def load() -> Policy:
     """The policy of this installation. Read once for each process. Raises InvalidError ``policy_invalid``."""
-    return parse(assemble(path for path in yaml_files("policies") if path.name == "exceptions.yaml"))
+    found = parse(assemble(path for path in yaml_files("policies") if path.name == "exceptions.yaml"))
+    _require_order(found)
+    return found
+
+
+def _require_order(found: Policy) -> None:
+    """An executive allows more, not less. Asked of the whole: a company may override one of the two alone."""
+    for severity, longest in found.longest_term.items():
+        most = found.longest_with_executive[severity]
+        if most < longest:
+            raise InvalidError(
+                f"policies/exceptions.yaml: longest_with_executive_days.{severity}: {most.days} is less than the "
+                f"{longest.days} of longest_term_days.{severity}",
+                code="policy_invalid",
+            )
 
 
 def assemble(paths: Iterable[Path]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _renewed(exception: SecurityException, record: Recorded) -> None:
     _add_approval(exception, renewal, record)
     if renewal.approvals.count() < renewal.approvals_needed:
         return
-    exception.term_from = max(exception.expires_at, renewal.requested_at)
+    exception.term_from = renewal.term_from
     exception.expires_at = renewal.expires_at
     exception.renewals_made += 1
     _decide_renewal(exception, record, Renewal.RENEWED)

@@ -4,13 +4,14 @@ All of a list or none: whoever ratifies has seen exactly these terms. Separation
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from config.errors import ConflictError, InvalidError, ProoftrailError
 from evidence.ledger import Actor, Draft, Idempotency, Placed, append_all, service_draft
 from evidence.models import User
+from evidence.replays import recorded_once
 from evidence.tlog.canonical import canonical
 from exceptions import lifecycle, rules
 from exceptions.frozen import terms_digest
@@ -33,6 +34,14 @@ def ratify(*, actor: Actor, exceptions: Sequence[str], reason: str, idempotency:
         raise InvalidError(f"A list has 1 to {MOST} exceptions.", code="list_invalid", where="$.exceptions")
     lifecycle.require_reason(reason)
     person = rules.person_of(actor)
+    # A retry would be refused for what the first call did: it gets the first answer.
+    return recorded_once(lambda: _ratified(actor, person, numbers, reason, idempotency), person, idempotency)
+
+
+def _ratified(
+    actor: Actor, person: User, numbers: Sequence[str], reason: str, idempotency: Idempotency | None
+) -> Placed:
+    given = _given(numbers)
     chosen = _judged(numbers, person)
     rows = [_row(found) for found, _ in chosen]
     digest = "sha256:" + hashlib.sha256(canonical(rows)).hexdigest()
@@ -40,7 +49,7 @@ def ratify(*, actor: Actor, exceptions: Sequence[str], reason: str, idempotency:
 
     def admit(at: datetime) -> None:
         admitted.clear()
-        _require_unchanged(rows, person, at)
+        _require_unchanged(rows, given, person, at)
         admitted.append(True)
 
     body = {"digest": digest, "count": len(rows), "exceptions": rows, "reason": reason}
@@ -83,16 +92,21 @@ def _row(found: SecurityException) -> dict[str, Any]:
     return {"exception": found.pk, "index": found.last_index, "terms": terms_digest(found)}
 
 
-def _require_unchanged(rows: Sequence[Mapping[str, Any]], person: User, at: datetime) -> None:
-    """Under the head lock, in three queries: still claims, with the very terms that were judged, and not too late."""
+def _given(numbers: Collection[str]) -> set[int]:
+    """The approvals that count of these so far."""
+    standing = ExceptionApproval.objects.filter(exception__in=numbers, renewal=None, standing=True)
+    return set(standing.values_list("index", flat=True))
+
+
+def _require_unchanged(rows: Sequence[Mapping[str, Any]], given: set[int], person: User, at: datetime) -> None:
+    """Under the head lock, in three queries: still claims, with the very terms and approvals that were judged, and not
+    too late. One approval more may make this the last, which may need an executive.
+    """
     listed = {row["exception"]: row["terms"] for row in rows}
     found = SecurityException.objects.filter(pk__in=listed, decision=CLAIMED, expires_at__gt=at)
     same = {one.pk for one in found if terms_digest(one) == listed[one.pk]}
-    given = ExceptionApproval.objects.filter(
-        exception__in=listed, renewal=None, standing=True, person=person.uid
-    ).exists()
     rules.require_role(User.objects.get(pk=person.pk), *rules.DECIDERS)
-    if given or len(same) < len(listed):
+    if len(same) < len(listed) or _given(listed.keys()) != given:
         raise ConflictError("Some of the list changed meanwhile: look at it again.", code="list_changed")
 
 

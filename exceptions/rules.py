@@ -9,7 +9,7 @@ from evidence.ledger import Actor
 from evidence.models import Record, System, User
 from evidence.people import visible_systems
 from exceptions import policy
-from exceptions.models import Renewal, SecurityException
+from exceptions.models import ExceptionApproval, Renewal, SecurityException
 from exceptions.models.terms import APPROVED, CLAIMED, REQUESTED, days_between
 
 #: Roles in which a person may decide, the strongest first.
@@ -167,25 +167,59 @@ def deciding_role(exception: SecurityException, person: User, renewal: Renewal |
 def may_approve(exception: SecurityException, person: User, at: datetime) -> str:
     """The role in which the person may approve it now."""
     require_decision(exception, REQUESTED, CLAIMED, doing="approved")
-    role = deciding_role(exception, person)
-    if exception.approvals.filter(renewal=None, standing=True, person=person.uid).exists():
+    return _may_agree(exception, None, person, at)
+
+
+def may_renew(exception: SecurityException, person: User, at: datetime) -> str:
+    """The role in which the person may approve the pending renewal now."""
+    return _may_agree(exception, pending_renewal(exception, at), person, at)
+
+
+def _may_agree(exception: SecurityException, renewal: Renewal | None, person: User, at: datetime) -> str:
+    """The role in which the person's yes counts: to the renewal, or else to the exception itself."""
+    role, given = deciding_role(exception, person, renewal), _given(exception, renewal)
+    if any(approval.person == person.uid for approval in given):
         raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
-    require_future(exception.expires_at, at)
-    _require_executive_beyond_term(exception, role)
+    require_future((renewal or exception).expires_at, at)
+    completes = len(given) + 1 >= (renewal or exception).approvals_needed
+    why = _beyond_policy(exception, renewal)
+    if why and completes and "executive" not in {role, *(approval.role for approval in given)}:
+        raise ForbiddenError(why, code="executive_required")
     return role
 
 
-def _require_executive_beyond_term(exception: SecurityException, role: str) -> None:
-    """An import may bring a term longer than its severity allows: the approval that completes it needs an executive."""
-    given = list(exception.approvals.filter(renewal=None, standing=True).values_list("role", flat=True))
-    completes = len(given) + 1 >= exception.approvals_needed
-    longest = policy.load().longest_term[exception.severity].days
-    term = days_between(exception.term_from, exception.expires_at)
-    if exception.imported_by and completes and term > longest and "executive" not in {role, *given}:
-        raise ForbiddenError(
-            f"{exception.id} lasts {term} days; without an executive {exception.severity} ones last at most {longest}.",
-            code="executive_required",
-        )
+def _given(exception: SecurityException, renewal: Renewal | None) -> list[ExceptionApproval]:
+    """The approvals that count so far, of the renewal or of the exception itself."""
+    of = renewal.pk if renewal else None
+    return [one for one in exception.approvals.all() if one.standing and one.renewal_id == of]
+
+
+def needs_executive(exception: SecurityException) -> str:
+    """Why an executive has to be among the approvers of what waits; empty where none has to be, or one is already.
+
+    The other approvals, where several are needed, may be anybody's who decides.
+    """
+    renewal = exception.pending_renewal
+    if renewal is None and exception.decision not in (REQUESTED, CLAIMED):
+        return ""
+    if any(approval.role == "executive" for approval in _given(exception, renewal)):
+        return ""
+    return _beyond_policy(exception, renewal)
+
+
+def _beyond_policy(exception: SecurityException, renewal: Renewal | None) -> str:
+    """What of it goes beyond what others than executives may allow; empty where nothing does."""
+    limits, severity = policy.load(), exception.severity
+    if renewal is not None and exception.renewals_made >= limits.renewals_without_executive[severity]:
+        made = exception.renewals_made
+        times = "once" if made == 1 else f"{made} times"
+        return f"{exception.id} was renewed {times}: one more needs an executive among the approvers."
+    asked, longest = renewal or exception, limits.longest_term[severity].days
+    term = days_between(asked.term_from, asked.expires_at)
+    if term <= longest:
+        return ""
+    what = f"The renewal of {exception.id}" if renewal else exception.id
+    return f"{what} asks for {term} days: beyond {longest} a {severity} one needs an executive among the approvers."
 
 
 def may_reject(exception: SecurityException, person: User, _: datetime) -> str:
@@ -235,25 +269,6 @@ def may_supersede(exception: SecurityException, person: User, _: datetime) -> No
     require_stake(exception, person, "liaison", "admin")
 
 
-def may_renew(exception: SecurityException, person: User, at: datetime) -> str:
-    """The role in which the person may approve the pending renewal now."""
-    renewal = pending_renewal(exception, at)
-    role = deciding_role(exception, person, renewal)
-    given = list(renewal.approvals.all())
-    if any(approval.person == person.uid for approval in given):
-        raise ForbiddenError("You approved it already: another person is needed.", code="already_approved")
-    limit = policy.load().renewals_without_executive[exception.severity]
-    completes = len(given) + 1 >= renewal.approvals_needed
-    roles = {role, *(approval.role for approval in given)}
-    if completes and exception.renewals_made >= limit and "executive" not in roles:
-        raise ForbiddenError(
-            f"{exception.id} was renewed {exception.renewals_made} times: one more needs an executive.",
-            code="executive_required",
-        )
-    require_future(renewal.expires_at, at)
-    return role
-
-
 # -- dates -------------------------------------------------------------------------------------------------------------
 
 
@@ -263,15 +278,18 @@ def require_future(expires_at: datetime, at: datetime) -> None:
 
 
 def check_term(severity: str, start: datetime, expires_at: datetime) -> None:
-    """Not longer than the severity allows, in UTC calendar days: a bare date's last second belongs to its day."""
-    longest = policy.load().longest_term[severity].days
-    term = days_between(start, expires_at)
-    if term > longest:
+    """Not longer than the severity allows with an executive, in UTC calendar days: a bare date's last second belongs
+    to its day. Where an executive is needed is said and held as it is approved (`needs_executive`).
+    """
+    limits, term = policy.load(), days_between(start, expires_at)
+    longest, most = limits.longest_term[severity].days, limits.longest_with_executive[severity].days
+    if term > most:
         raise InvalidError(
-            f"A {severity} exception may last {longest} days, not {term}.",
+            f"A {severity} exception may last {longest} days, and {most} if an executive approves it, not {term}.",
             code="term_too_long",
             where="$.expires_at",
             longest_days=longest,
+            longest_days_with_executive=most,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import (
+    CharField,
     Count,
     DateTimeField,
     DurationField,
@@ -20,7 +21,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
 )
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models.functions import Coalesce, Greatest, TruncDate
 
 from evidence.models import User
 from exceptions import policy, rules
@@ -49,7 +50,7 @@ def claims_for(person: User, visible: Visible, now: datetime) -> ExceptionQueryS
 
 def _within_reach(person: User, visible: Visible) -> ExceptionQuerySet:
     """Of a decider's own systems, all of them, and nothing that the person asked for, wrote, imported or owns."""
-    everything = SecurityException.objects.alias(term=_term())
+    everything = SecurityException.objects.alias(term=_term("term_from"))
     if not person.has_role(*rules.DECIDERS):
         return everything.none()
     found = everything.in_systems(visible)
@@ -68,7 +69,7 @@ def _asked(person: User, now: datetime, *decisions: str) -> Q:
         return wanted
     completes = Q(approvals_needed__lte=_counted(given, "exception") + 1)
     by_executive = Q(Exists(given.filter(role="executive")))
-    return wanted & (Q(imported_by="") | ~_over_long() | ~completes | by_executive)
+    return wanted & (~_over_long() | ~completes | by_executive)
 
 
 def _again(person: User, now: datetime) -> Q:
@@ -76,12 +77,16 @@ def _again(person: User, now: datetime) -> Q:
     given = ExceptionApproval.objects.filter(renewal=OuterRef("pk"))
     pending = Renewal.objects.filter(exception=OuterRef("pk"), state=Renewal.PENDING, expires_at__gt=now).order_by()
     pending = pending.exclude(requested_by=person.uid).exclude(Exists(given.filter(person=person.uid)))
-    wanted = Q(Exists(pending), renewal_pending=True, decision=APPROVED)
-    if "executive" in person.roles:
-        return wanted
-    completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
-    enough = pending.exclude(completes & ~Exists(given.filter(role="executive")))
-    return wanted & (_within_limit() | Q(Exists(enough)))
+    if "executive" not in person.roles:
+        completes = Q(approvals_needed__lte=_counted(given, "renewal") + 1)
+        begins = Greatest("previous_expires_at", "requested_at")
+        # Of the exception, from the query around: joined, the register would be read once more.
+        severity = ExpressionWrapper(OuterRef("severity"), output_field=CharField())
+        made = ExpressionWrapper(OuterRef("renewals_made"), output_field=IntegerField())
+        pending = pending.alias(term=_term(begins), severity=severity, renewals_made=made)
+        beyond = _over_long() | ~_within_limit()
+        pending = pending.exclude(beyond & completes & ~Exists(given.filter(role="executive")))
+    return Q(Exists(pending), renewal_pending=True, decision=APPROVED)
 
 
 def _within_limit() -> Q:
@@ -97,15 +102,15 @@ def _counted(given: QuerySet[ExceptionApproval], of: str) -> Coalesce:
     return Coalesce(Subquery(each, output_field=IntegerField()), 0)
 
 
-def _term() -> Expression:
-    """In UTC calendar days, as `rules.check_term` counts them."""
+def _term(begins: str | Expression) -> Expression:
+    """In UTC calendar days, as `days_between` counts them."""
     last = ExpressionWrapper(F("expires_at") - timedelta(microseconds=1), output_field=DateTimeField())
-    return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate("term_from", tzinfo=UTC), DurationField())
+    return ExpressionWrapper(TruncDate(last, tzinfo=UTC) - TruncDate(begins, tzinfo=UTC), DurationField())
 
 
 def _over_long() -> Q:
-    """A longer `term` than the severity allows."""
-    longer = Q(pk__in=[])
+    """A longer `term` than the severity allows without an executive."""
+    longer = Q()
     for severity, longest in policy.load().longest_term.items():
         longer |= Q(severity=severity, term__gt=longest)
     return longer

@@ -18,7 +18,7 @@ from evidence.gate import policy as gate_policy
 from evidence.ledger import reader
 from evidence.models import Release, System
 from evidence.people import display_names
-from exceptions import policy, risk_links
+from exceptions import policy, risk_links, rules
 from exceptions.admin.filters import reach
 from exceptions.admin.shown import LEFT_TONES, SEVERITY_TONES, TONES, left, state_word, timeline, url
 from exceptions.admin.verbs import shown_to
@@ -47,6 +47,7 @@ def context(request: HttpRequest, found: SecurityException) -> dict[str, Any]:
         "left_tone": LEFT_TONES[time[0]] if time else "",
         "verbs": [(verb, url(found, verb.name)) for verb in shown_to(found, request)],
         "waits_for": _waits_for(request, found),
+        "needs_executive": rules.needs_executive(found),
         "requester": display_names([found.requester])[found.requester],
         "systems": sorted(names.get(pk, pk) for pk in found.systems),
         "approvals": _approvals(found),
@@ -69,7 +70,7 @@ def _waits_for(request: HttpRequest, found: SecurityException) -> str:
     if found.decision not in {"requested", "claimed"} and not found.renewal_pending:
         return ""
     if me.uid in {found.requester, found.owner, found.imported_by}:
-        return "It waits for a decision by an approver, a liaison or an executive other than requester and owner."
+        return "It waits for a decision by approvers, liaisons or executives other than requester and owner."
     return ""
 
 

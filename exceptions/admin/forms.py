@@ -81,7 +81,7 @@ class AskedForm(forms.Form):
     severity = forms.ChoiceField(
         choices=[("", "Choose"), *SEVERITIES],
         widget=UnfoldAdminSelectWidget,
-        help_text="It decides the longest term and how many people approve.",
+        help_text="It decides how many people approve, and beyond which term an executive has to be among them.",
     )
     covered = SystemsField(label="Systems")
     answerable = PersonField(label="Owner", help_text="Who answers for it. Owner and requester cannot approve.")

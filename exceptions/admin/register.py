@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from evidence.admin.forms import actor, form_page, page, person, written
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
-from exceptions import lifecycle
+from exceptions import lifecycle, rules
 from exceptions.admin import bulk, detail, saved, shown
 from exceptions.admin.filters import FILTERS, seen
 from exceptions.admin.forms import RequestForm
@@ -138,6 +138,7 @@ class SecurityExceptionAdmin(RoleAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         messages.success(request, f"{obj.pk} is requested. Somebody other than you and its owner has to approve it.")
+        _say_if_executive(request, obj.pk)
         return HttpResponseRedirect(url(obj))
 
     # -- one exception -----------------------------------------------------------------------------------------------
@@ -196,6 +197,7 @@ class SecurityExceptionAdmin(RoleAdmin):
             placed = written(form, lambda: verb.act(request, found, form))
             if placed is not None:
                 messages.success(request, f"{found.id}: {verb.title.lower()} is record #{placed.index}.")
+                _say_if_executive(request, found.pk)
                 return HttpResponseRedirect(back or url(found))
         return form_page(
             request,
@@ -207,6 +209,12 @@ class SecurityExceptionAdmin(RoleAdmin):
             danger=verb.danger,
             cancel=back or url(found),
         )
+
+
+def _say_if_executive(request: HttpRequest, number: str) -> None:
+    """Whoever asked for more than the policy allows others to approve hears whom it waits for."""
+    if why := rules.needs_executive(SecurityException.objects.get(pk=number)):
+        messages.warning(request, why)
 
 
 def _back(request: HttpRequest) -> str:

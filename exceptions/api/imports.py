@@ -2,11 +2,8 @@
 
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
-from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.http.multipartparser import MultiPartParserError
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer, inline_serializer
 from rest_framework import serializers
@@ -18,13 +15,12 @@ from rest_framework.views import APIView
 from config.api.strict import StrictBoolean, StrictSerializer
 from config.errors import InvalidError
 from evidence.api.actors import actor_of, idempotency_of, person_of
-from evidence.api.parsers import parse_json
 from evidence.api.permissions import INSIDE, opens_to
 from evidence.api.receipts import answer
 from evidence.workbooks import MEDIA_TYPE
 from exceptions import ratification
+from exceptions.api.uploads import upload
 from exceptions.importing import fates, jobs, limits
-from exceptions.importing.workbook import too_large
 from exceptions.models import Import
 from exceptions.tasks import import_register
 
@@ -113,33 +109,16 @@ class Imports(ImportView):
         """Import a register kept as a spreadsheet: all of it or nothing. A small file is answered at once (200); for a
         large one (202) `GET exceptions/import/{id}` shows how far it is. What a sheet calls approved waives nothing
         until it is ratified."""
-        if int(request.META.get("CONTENT_LENGTH") or 0) > limits.MAX_BYTES + 1024 * 1024:
-            raise too_large()
-        try:
-            sent: Any = request.data
-            files = request.FILES
-        except (MultiPartParserError, TooManyFilesSent, RequestDataTooBig) as error:
-            raise InvalidError(f"The form cannot be read: {error}", code="form_malformed") from None
-        file = files.get("file")
-        if not isinstance(file, UploadedFile):
-            raise InvalidError("Send the register as `file` of a multipart form.", code="file_missing", where="$.file")
-        said = str(sent.get("mapping") or "")
+        sent = upload(request, limits.MAX_BYTES)
         found = jobs.open_import(
             person=person_of(request),
-            filename=file.name or "",
-            data=file.read(limits.MAX_BYTES + 1),
-            said=parse_json(said.encode()) if said else None,
-            dry_run=_flag(sent, "dry_run"),
-            only_good=_flag(sent, "only_good"),
+            filename=sent.filename,
+            data=sent.data,
+            said=sent.said,
+            dry_run=sent.flag("dry_run"),
+            only_good=sent.flag("only_good"),
         )
         return answered(started(found))
-
-
-def _flag(sent: Any, name: str) -> bool:
-    text = sent.get(name, "false")
-    if text not in ("true", "false"):
-        raise InvalidError(f"{name} is true or false.", code="invalid", where=f"$.{name}")
-    return bool(text == "true")
 
 
 class ImportDetail(ImportView):

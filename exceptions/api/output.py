@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from evidence.models import System, User
 from evidence.people import Principal, display_names
-from exceptions import risk_links, risk_policy, risks
+from exceptions import risk_links, risk_policy, risks, rules
 from exceptions.frozen import terms_digest
 from exceptions.models import ExceptionApproval, Renewal, Risk, SecurityException, Transition
 
@@ -71,6 +71,7 @@ def _exception(one: SecurityException, names: Names, now: datetime, as_of: datet
         "owner": names.person(one.owner),
         "approvals": [_approval(approval, names) for approval in one.approvals.all() if approval.standing],
         "approvals_needed": one.approvals_needed,
+        "needs_executive": rules.needs_executive(one) or None,
         "requested_at": one.requested_at,
         "approved_at": one.approved_at,
         "effective_from": terms.effective_from,

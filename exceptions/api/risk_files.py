@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
-from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpResponse
-from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
@@ -19,15 +16,14 @@ from rest_framework.views import APIView
 from config.api.strict import StrictBoolean, StrictSerializer
 from config.errors import InvalidError
 from evidence.api.actors import person_of
-from evidence.api.parsers import parse_json
 from evidence.api.permissions import opens_to
 from evidence.people import Principal
 from evidence.workbooks import MEDIA_TYPE
 from exceptions.api import schemas
 from exceptions.api.exceptions import ReadersAndPeople, principal_of
 from exceptions.api.risks import FILTERS, filtered, seen_by
+from exceptions.api.uploads import upload
 from exceptions.exchange import bringing, reading, writing
-from exceptions.importing.archive import too_much
 from exceptions.models import RiskImport
 from exceptions.models.risks import RiskQuerySet
 
@@ -103,27 +99,10 @@ class RiskImports(RiskImportView):
     def post(self, request: Request) -> Response:
         """Bring a register in, all of it or nothing: new risks are added, cells that differ change the risk of the same
         number or reference, and a file that says what the register says records nothing."""
-        if int(request.META.get("CONTENT_LENGTH") or 0) > reading.MAX_BYTES + 1024 * 1024:
-            raise too_much(f"The file is larger than {reading.MAX_BYTES} bytes: split it.")
-        try:
-            sent: Any = request.data
-            files = request.FILES
-        except (MultiPartParserError, TooManyFilesSent, RequestDataTooBig) as error:
-            raise InvalidError(f"The form cannot be read: {error}", code="form_malformed") from None
-        file = files.get("file")
-        if not isinstance(file, UploadedFile):
-            raise InvalidError("Send the register as `file` of a multipart form.", code="file_missing", where="$.file")
-        said, person = str(sent.get("mapping") or ""), person_of(request)
-        dry_run = sent.get("dry_run", "false")
-        if dry_run not in ("true", "false"):
-            raise InvalidError("dry_run is true or false.", code="invalid", where="$.dry_run")
-        found = bringing.open_import(
-            person=person,
-            filename=file.name or "",
-            data=file.read(reading.MAX_BYTES + 1),
-            said=parse_json(said.encode()) if said else None,
-        )
-        if dry_run == "false" and found.state == RiskImport.CHECKED:
+        sent, person = upload(request, reading.MAX_BYTES), person_of(request)
+        dry_run = sent.flag("dry_run")
+        found = bringing.open_import(person=person, filename=sent.filename, data=sent.data, said=sent.said)
+        if not dry_run and found.state == RiskImport.CHECKED:
             bringing.record(found, person=person)
         return Response(shown(found))
 

@@ -60,6 +60,10 @@ class ExceptionOut(serializers.Serializer[Any]):
     owner = PersonOut()
     approvals = ExceptionApprovalOut(many=True)
     approvals_needed = serializers.IntegerField()
+    needs_executive = serializers.CharField(
+        allow_null=True,
+        help_text="Why an executive has to be among the approvers of what waits; null where none has to be any more",
+    )
     requested_at = serializers.DateTimeField()
     approved_at = serializers.DateTimeField(allow_null=True)
     effective_from = serializers.DateTimeField()

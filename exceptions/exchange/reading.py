@@ -10,7 +10,7 @@ from exceptions.exchange.fields import ALL, FIELDS, LISTS, as_cell
 from exceptions.exchange.words import words
 from exceptions.exchange.writing import FORMAT, VERSION
 from exceptions.importing import workbook
-from exceptions.importing.archive import malformed, too_much
+from exceptions.importing.archive import malformed, too_large, too_much
 from exceptions.importing.mapping import Wishes, normal
 from exceptions.importing.sheets import Cell, Kind, Row, Sheet, Workbook, place
 
@@ -47,7 +47,7 @@ def read(data: bytes, filename: str, wishes: Wishes) -> Register:
     """Raises InvalidError ``file_empty``, ``sheet_malformed``, ``encoding_unknown``, ``columns_missing``,
     ``mapping_invalid``; TooLargeError ``sheet_too_large``."""
     if len(data) > MAX_BYTES:
-        raise too_much(f"The file is larger than {MAX_BYTES} bytes: split it.")
+        raise too_large(MAX_BYTES)
     if data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}:
         return _from_json(data)
     return _from_sheets(workbook.read(data, filename), wishes)

@@ -19,6 +19,10 @@ def too_much(detail: str) -> TooLargeError:
     return TooLargeError(detail, code="sheet_too_large", where="$.file")
 
 
+def too_large(most: int) -> TooLargeError:
+    return too_much(f"The file is larger than {most} bytes: split it.")
+
+
 class Archive:
     """Entries by name. Raises InvalidError ``sheet_malformed``, TooLargeError ``sheet_too_large``."""
 

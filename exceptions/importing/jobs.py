@@ -26,6 +26,7 @@ from evidence.models.people import opaque_id
 from evidence.people import visible_systems
 from exceptions import rules
 from exceptions.importing import fates, limits, mapping, workbook
+from exceptions.importing.archive import too_large
 from exceptions.importing.known import known
 from exceptions.importing.mapping import Table, Wishes
 from exceptions.importing.rows import BAD, CLOSED, ENTERING, Fate, judge
@@ -66,7 +67,7 @@ def open_import(
     if not data:
         raise InvalidError("The file is empty.", code="file_empty", where="$.file")
     if len(data) > limits.MAX_BYTES:
-        raise workbook.too_large()
+        raise too_large(limits.MAX_BYTES)
     now = timezone.now()
     Import.objects.filter(created_at__lt=now - KEEP).update(content=None)
     waiting = Import.objects.filter(state__in=[Import.WAITING, Import.RUNNING]).count()

@@ -1,8 +1,7 @@
 """A file of either format, told apart by its content and not by its name."""
 
-from config.errors import TooLargeError
 from exceptions.importing import limits
-from exceptions.importing.archive import malformed, too_much
+from exceptions.importing.archive import malformed, too_large
 from exceptions.importing.sheets import Workbook
 from exceptions.importing.text import read_csv
 from exceptions.importing.xlsx import read_xlsx
@@ -10,14 +9,10 @@ from exceptions.importing.xlsx import read_xlsx
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 
 
-def too_large() -> TooLargeError:
-    return too_much(f"The file is larger than {limits.MAX_BYTES} bytes: split it.")
-
-
 def read(data: bytes, filename: str = "") -> Workbook:
     """Raises InvalidError ``file_empty``, ``sheet_malformed``, ``encoding_unknown``, and ``sheet_too_large``."""
     if len(data) > limits.MAX_BYTES:
-        raise too_large()
+        raise too_large(limits.MAX_BYTES)
     if data.startswith(_OLD_OFFICE):
         raise malformed("This is an old .xls, or protected by a password: save it as .xlsx without one, or as CSV.")
     if data.startswith(b"PK"):

@@ -127,7 +127,7 @@ class SecurityException(Terms):
 
     @property
     def pending_renewal(self) -> "Renewal | None":
-        return self.renewals.filter(state=Renewal.PENDING).first()
+        return next((renewal for renewal in self.renewals.all() if renewal.state == Renewal.PENDING), None)
 
     @property
     def is_open(self) -> bool:
@@ -165,6 +165,11 @@ class Renewal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.exception_id} until {self.expires_at:%Y-%m-%d}: {self.state}"
+
+    @property
+    def term_from(self) -> datetime:
+        """Where the term that it asks for begins: what has run out meanwhile is no part of it."""
+        return max(self.previous_expires_at, self.requested_at)
 
 
 class ExceptionApproval(models.Model):

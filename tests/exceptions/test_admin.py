@@ -193,6 +193,24 @@ def test_it_renews_in_two_steps_by_two_people(
     assert "Originally" in lea.get(f"{BASE}{found.pk}/change/").content.decode()
 
 
+def test_it_says_on_asking_and_on_the_page_that_an_executive_has_to_approve(
+    cast: Cast, lea: Client, sign_in: Callable[[User], Client]
+) -> None:
+    why = "asks for 200 days: beyond 180 a medium one needs an executive among the approvers."
+    page = requested_through(sign_in(cast.alice), cast, until=str(in_days(200).date())).content.decode()
+    assert page.count(f"EXC-0001 {why}") == 2, "as a message, and on the page"
+    page = lea.get(f"{BASE}EXC-0001/change/").content.decode()
+    assert f"EXC-0001 {why}" in page
+    assert f"{BASE}EXC-0001/approve/" not in page
+    ask = {"action": "approve_selected", "_selected_action": ["EXC-0001"]}
+    assert f"EXC-0001 {why}" in lea.post(BASE, ask).content.decode(), "several at once are told the same"
+    page = send(sign_in(cast.max), f"{BASE}EXC-0001/approve/", reason="Until the partner moves").content.decode()
+    assert "Exception approved" in page
+    assert why not in page
+    renew = {"reason": "Late", "expires_at": str(in_days(400).date())}
+    assert "The renewal of EXC-0001 asks for 200 days" in send(lea, f"{BASE}EXC-0001/renew/", **renew).content.decode()
+
+
 def test_it_decides_several_at_once_by_the_rules_of_each(cast: Cast, lea: Client, request_one: Request) -> None:
     own, other, third = request_one(by=cast.lea), request_one(), request_one()
     ask = {"action": "approve_selected", "_selected_action": [own.pk, other.pk, third.pk]}

@@ -76,12 +76,12 @@ def test_it_answers_a_retry_with_the_first_exception(cast: Cast) -> None:
         ({"expires_at": timedelta(seconds=-1)}, "expiry_in_past"),
         ({"effective_from": timedelta(days=30)}, "date_invalid"),
         ({"effective_from": timedelta(days=-32)}, "effective_too_early"),
-        ({"severity": "critical", "expires_at": timedelta(days=32)}, "term_too_long"),
-        ({"severity": "high", "expires_at": timedelta(days=92)}, "term_too_long"),
-        ({"severity": "medium", "expires_at": timedelta(days=182)}, "term_too_long"),
-        ({"severity": "low", "expires_at": timedelta(days=367)}, "term_too_long"),
+        ({"severity": "critical", "expires_at": timedelta(days=92)}, "term_too_long"),
+        ({"severity": "high", "expires_at": timedelta(days=182)}, "term_too_long"),
+        ({"severity": "medium", "expires_at": timedelta(days=367)}, "term_too_long"),
+        ({"severity": "low", "expires_at": timedelta(days=732)}, "term_too_long"),
         (
-            {"severity": "high", "effective_from": timedelta(days=-29), "expires_at": timedelta(days=70)},
+            {"severity": "high", "effective_from": timedelta(days=-29), "expires_at": timedelta(days=160)},
             "term_too_long",
         ),
         ({"severity": "P1"}, "severity_unknown"),
@@ -284,7 +284,7 @@ def test_it_needs_an_executive_for_the_third_renewal(cast: Cast, approved: Reque
     assert found.renewals_made == 3
 
 
-@pytest.mark.parametrize(("days", "code"), [(10, "expiry_not_later"), (-1, "expiry_in_past"), (203, "term_too_long")])
+@pytest.mark.parametrize(("days", "code"), [(10, "expiry_not_later"), (-1, "expiry_in_past"), (388, "term_too_long")])
 def test_it_refuses_a_renewal_with_wrong_dates(cast: Cast, approved: Request, days: int, code: str) -> None:
     found = approved()
     with refused(code):

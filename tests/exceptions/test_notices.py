@@ -99,6 +99,38 @@ def test_it_asks_executives_where_only_they_may(cast: Cast, approved: Request, s
     assert subjects(smtp) == {"max": ["EXC-0001 waits for your decision: Old TLS on the partner gateway"]}
 
 
+def test_it_asks_an_executive_for_the_second_approval_where_only_they_may_give_it(
+    cast: Cast, request_one: Request, approved: Request, smtp: Mailbox
+) -> None:
+    waits = ["EXC-0001 waits for your decision: Old TLS on the partner gateway"]
+    found = request_one(severity="critical", expires_at=in_days(60))
+    notify()
+    assert subjects(smtp) == {"bob": waits, "lea": waits}, "the first of two may be theirs"
+    lifecycle.approve(actor=actor(cast.bob), exception=found.pk, reason="For the partner")
+    for _ in range(2):
+        notify()
+    text = content_of(smtp.messages[0], "plain")
+    assert "Bob approved it; one more has to." in text
+    assert "EXC-0001 asks for 60 days: beyond 30 a critical one needs an executive among the approvers." in text
+    assert subjects(smtp) == {"max": waits}
+    request_one(severity="high", expires_at=in_days(100), title="At once")
+    both = request_one(severity="critical", expires_at=in_days(60), title="In one round")
+    lifecycle.approve(actor=actor(cast.bob), exception=both.pk)
+    notify()
+    assert subjects(smtp) == {"max": ["Exceptions: 2 wait for your decision"]}, "each once"
+    renewed = approved(severity="critical")
+    lifecycle.request_renewal(actor=actor(cast.alice), exception=renewed.pk, expires_at=in_days(70), reason="More")
+    notify()
+    subjects(smtp)
+    lifecycle.approve_renewal(actor=actor(cast.bob), exception=renewed.pk)
+    notify()
+    assert "Bob approved its renewal; one more has to." in content_of(smtp.messages[0], "plain")
+    assert set(subjects(smtp)) == {"max"}, "half an approval is no news for who asked"
+    lifecycle.approve_renewal(actor=actor(cast.max), exception=renewed.pk)
+    notify()
+    assert set(subjects(smtp)) == {"alice", "charlie"}
+
+
 def test_it_sends_one_mail_for_many_and_links_that_only_look(cast: Cast, request_one: Request, smtp: Mailbox) -> None:
     for number in range(3):
         request_one(title=f"Request {number}")

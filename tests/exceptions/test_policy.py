@@ -31,6 +31,15 @@ def test_a_company_overrides_single_members(file: Path) -> None:
     assert policy_is_sound(None) == []
 
 
+def test_an_executive_allows_no_less_than_others_do(file: Path) -> None:
+    figures = "{critical: 30, high: 200, medium: 180, low: 365}"
+    file.write_text(f"longest_term_days: {figures}\n")
+    (error,) = policy_is_sound(None)
+    assert "longest_with_executive_days.high: 180 is less than the 200 of longest_term_days.high" in error.msg
+    file.write_text(f"longest_term_days: {figures}\nlongest_with_executive_days: {figures}\n")
+    assert policy_is_sound(None) == []
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [

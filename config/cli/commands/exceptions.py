@@ -79,7 +79,14 @@ def request(
     wanted: dict[str, Any] = read_body(body) | {name: value for name, value in given.items() if value}
     api = Api.current()
     answer = api.post("exceptions", wanted)
-    finish(api, answer, f"Exception {answer.data['exception']['id']} is requested.", as_json=as_json)
+    found = answer.data["exception"]
+    finish(api, answer, f"Exception {found['id']} is requested.{_executive(found)}", as_json=as_json)
+
+
+def _executive(found: dict[str, Any]) -> str:
+    """Why it waits for an executive, to follow a sentence; nothing where it does not."""
+    why = found.get("needs_executive")
+    return f" {why}" if why else ""
 
 
 @app.command()
@@ -94,6 +101,8 @@ def show(
         return
     output.line(f"{found['id']} {found['title']}: {found['state']}, until {found['expires_at']}")
     output.line(f"owner {found['owner']['name']}, {found['severity']}, {', '.join(found['systems'])}")
+    if found.get("needs_executive"):
+        output.line(found["needs_executive"])
     output.line(f"terms {found['terms']}")
     output.table([row | {"by": row["by"]["name"]} for row in found["transitions"]], _TIMELINE, empty="No record.")
     output.line(f"you may: {', '.join(found['moves']) or 'nothing'}")
@@ -118,7 +127,8 @@ def move(
     wanted = {"to": to, "reason": reason} | {name: value for name, value in more.items() if value}
     api = Api.current()
     answer = api.post(f"exceptions/{segment(exception)}/transitions", wanted)
-    finish(api, answer, f"{exception} is {answer.data['exception']['state']}.", as_json=as_json)
+    found = answer.data["exception"]
+    finish(api, answer, f"{exception} is {found['state']}.{_executive(found)}", as_json=as_json)
 
 
 @app.command()

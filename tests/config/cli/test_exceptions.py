@@ -56,6 +56,22 @@ def test_it_requests_an_exception(logged_in: Service, prooftrail: Prooftrail) ->
     }
 
 
+def test_it_says_that_an_executive_has_to_approve(logged_in: Service, prooftrail: Prooftrail) -> None:
+    why = "EXC-0007 asks for 91 days: beyond 90 a high one needs an executive among the approvers."
+    receipt = logged_in.ledger.plain({"kind": "exception.requested", "body": {}})
+    terms = {"expires_at": "2027-02-21T23:59:59Z", "owner": {"name": "Lea"}, "systems": ["web"], "terms": "sha256:0"}
+    found = ROW | terms | {"id": "EXC-0007", "needs_executive": why, "transitions": [], "moves": []}
+    logged_in.on(f"POST {EXCEPTIONS}", Reply({"exception": found, "receipt": receipt}, 201))
+    logged_in.on(f"POST {EXCEPTIONS}/EXC-0007/transitions", Reply({"exception": found, "receipt": receipt}, 201))
+    logged_in.on(f"GET {EXCEPTIONS}/EXC-0007", Reply(found))
+    asked = prooftrail("exceptions", "request", "--title", "Old TLS")
+    moved = prooftrail("exceptions", "move", "EXC-0007", "--to", "amended", "--reason", "Worse")
+    shown = prooftrail("exceptions", "show", "EXC-0007")
+    for outcome in (asked, moved, shown):
+        assert outcome.code == 0, outcome.err
+        assert why in " ".join(outcome.out.split())
+
+
 def test_it_passes_on_why_a_request_is_refused(logged_in: Service, prooftrail: Prooftrail) -> None:
     logged_in.on(f"POST {EXCEPTIONS}", problem(422, "expiry_in_past", where="$.expires_at"))
     outcome = prooftrail("exceptions", "request", "--title", "x")

@@ -1,12 +1,13 @@
 """Files on their way into the register: what is recorded, what is shown, and when."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from config.errors import ConflictError, ForbiddenError, InvalidError
-from evidence.ledger import reader, store
+from evidence.ledger import Idempotency, reader, store
 from evidence.models import Payload, Record, User
 from exceptions import lifecycle, ratification, reminders
 from exceptions.importing import fates, jobs
@@ -85,6 +86,8 @@ def test_it_brings_too_long_a_term_which_only_an_executive_ratifies(cast: Cast) 
     found = SecurityException.objects.get()
     assert found.approvals_needed == 2
     assert "over_long" in claim_of(found)["flags"]
+    owner = {"owner": "cora@example.com"}  # nobody may ask for so long a term; what a sheet claims is a fact
+    lifecycle.amend(actor=actor(cast.cora), exception=found.pk, reason="Moved to us", changes=owner)
     lifecycle.approve(actor=actor(cast.bob), exception=found.pk)
     with pytest.raises(ForbiddenError) as refused:
         lifecycle.approve(actor=actor(cast.root), exception=found.pk)
@@ -220,20 +223,35 @@ def test_it_ratifies_a_list_as_one_record_and_only_by_somebody_else(cast: Cast, 
     with pytest.raises(ConflictError):
         ratify(actor=actor(cast.lea), exceptions=listed, reason="Mine")  # she imported them
     assert reader.size() == size
-    placed = ratify(actor=actor(cast.bob), exceptions=listed, reason="Seen in the minutes")
+    said: dict[str, Any] = {"actor": actor(cast.bob), "exceptions": listed, "reason": "Seen in the minutes"}
+    key = Idempotency.of("k", method="POST", path="/", body=b"")
+    placed, again = (ratify(**said, idempotency=key) for _ in range(2))
+    assert (again.replayed, again.receipt()) == (True, placed.receipt()), "whoever missed the answer gets it"
     assert [row["exception"] for row in placed.body["exceptions"]] == listed
     assert set(SecurityException.objects.filter(decision="approved").values_list("pk", flat=True)) == set(listed)
     approval = reader.get(placed.index + 1).recorded.body
     assert (approval["exception"], approval["list"]) == ("EXC-0001", placed.body["digest"])
 
 
-def test_a_list_that_changed_under_way_is_not_ratified(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(cast.lea, csv_of(row(), row(ref="SEC-2")))
+def _rejected(cast: Cast) -> None:
+    lifecycle.reject(actor=actor(cast.max), exception="EXC-0002", reason="Not ours")
+
+
+def _half_approved(cast: Cast) -> None:
+    """Whoever comes now is the last of two, of whom one has to be an executive."""
+    lifecycle.approve(actor=actor(cast.root), exception="EXC-0002", reason="One of two")
+
+
+@pytest.mark.parametrize("change", [_rejected, _half_approved])
+def test_a_list_that_changed_under_way_is_not_ratified(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, change: Callable[[Cast], None]
+) -> None:
+    bring(cast.lea, csv_of(row(), row(ref="SEC-2", severity="critical", expires=day(300))))
     judged = ratification._judged
 
     def meanwhile(numbers: Any, person: User) -> Any:
         found = judged(numbers, person)
-        lifecycle.reject(actor=actor(cast.max), exception="EXC-0002", reason="Not ours")
+        change(cast)
         return found
 
     monkeypatch.setattr(ratification, "_judged", meanwhile)
