@@ -185,8 +185,8 @@ class ChatChannelAdmin(RoleAdmin):
         )
 
     def _show_secret(self, request: HttpRequest, channel: ChatChannel, secret: str | None) -> HttpResponse:
-        facts = {"channel": channel, "secret": secret, "crumbs": _crumbs(channel)}
-        return page(request, "exceptions/channel_secret.html", title="New secret", **facts)
+        template, crumbs = "exceptions/channel_secret.html", _crumbs(channel)
+        return page(request, template, title="New secret", channel=channel, secret=secret, crumbs=crumbs)
 
 
 def _url(channel: ChatChannel) -> str:
