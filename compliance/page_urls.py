@@ -8,4 +8,5 @@ urlpatterns = [
     path("monthly.pdf", pages.monthly_pdf, name="report-monthly-pdf"),
     path("mail/", pages.request_mail, name="report-mail"),
     path("sent/<str:report_id>.pdf", pages.sent_pdf, name="report-sent-pdf"),
+    path("sent/<str:report_id>/again/", pages.send_again, name="report-send-again"),
 ]

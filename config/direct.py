@@ -17,8 +17,7 @@ from django.http.request import split_domain_port, validate_host
 
 from config.api import problem
 from config.errors import ProoftrailError
-from evidence.api import posting, ratelimit
-from evidence.api.admission import write_admitted
+from evidence.api import admission, posting, ratelimit
 from evidence.ledger import loop
 
 Scope = MutableMapping[str, Any]
@@ -69,7 +68,7 @@ class DirectWrites:
         answer = self._refusals.answer(credential)
         if answer is None:
             try:
-                with write_admitted():
+                with admission.writes.one(credential.decode("latin-1")):
                     answer = await self._answer(scope, await _body(receive))
             except ProoftrailError as refused:
                 answer = _problem(refused)

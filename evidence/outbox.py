@@ -9,6 +9,7 @@ destination is away counts against none of them: they wait until it is back or t
 """
 
 import logging
+import re
 import smtplib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ STATES = [(WAITING, "Waiting"), (DELIVERED, "Delivered"), (FAILED, "Failed"), (D
 MAIL = "mail"
 #: A destination that is back is found within this.
 LONGEST_PAUSE = timedelta(minutes=15)
+_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 
 
 class RefusedError(OSError):
@@ -125,6 +127,31 @@ def is_refusal(error: OSError) -> bool:
     return isinstance(error, RefusedError | smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError)
 
 
+def is_final(error: OSError) -> bool:
+    """Whether a mail server says that no other attempt will be answered otherwise (5xx; 4xx is for now)."""
+    answer = _answer(error)
+    return answer is not None and answer[0] >= 500
+
+
+def in_words(error: OSError) -> str:
+    """What is noted of a failed attempt: ``refused: 550 no such mailbox``. Whose address it was stands beside it."""
+    answer = _answer(error)
+    if answer is not None:
+        text = _ADDRESS.sub("the address", " ".join(answer[1].decode(errors="replace").replace("\0", " ").split()))
+        return f"refused: {answer[0]} {text}"[:500]
+    return f"{'refused' if is_refusal(error) else type(error).__name__}: {error}"[:500]
+
+
+def _answer(error: OSError) -> tuple[int, bytes] | None:
+    """What the mail server said of this one message."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return next(iter(error.recipients.values()), None)  # a message has one recipient
+    if isinstance(error, smtplib.SMTPDataError):
+        said = error.smtp_error
+        return error.smtp_code, said.encode() if isinstance(said, str) else said
+    return None
+
+
 def of(rows: Collection[Outgoing]) -> Any:
     """The queryset of rows of one kind."""
     return type(next(iter(rows)))._default_manager.filter(pk__in=[row.pk for row in rows])
@@ -132,8 +159,8 @@ def of(rows: Collection[Outgoing]) -> Any:
 
 def _note(rows: Collection[Outgoing], error: OSError, now: datetime, retries: Sequence[timedelta]) -> None:
     first = next(iter(rows))
-    logger.warning("%s of %s %s not sent: %s", len(rows), type(first).__name__, first.pk, error)
-    of(rows).update(last_error=f"{type(error).__name__}: {error}"[:500])
+    logger.warning("%s of %s %s not sent: %s", len(rows), type(first).__name__, first.pk, in_words(error))
+    of(rows).update(last_error=in_words(error))
     if is_refusal(error):
         of(rows).filter(attempts__gt=len(retries)).settle(FAILED)
     else:  # the pauses are the destination's

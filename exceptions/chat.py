@@ -21,6 +21,8 @@ from django.utils import timezone
 from config.outbound import RefusedError as Unreachable
 from config.outbound import Rules, ask
 from config.sealing import UnsealableError, unseal
+from evidence import circuits
+from evidence.ledger import Actor, Placed, append, service_draft
 from evidence.outbox import RefusedError
 from exceptions import channels
 from exceptions.models import ChatChannel
@@ -106,6 +108,29 @@ def body(summary: str, sections: Sequence[str]) -> bytes:
 
 def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text[:_MAX_TEXT], "verbatim": True}}
+
+
+# -- a test ------------------------------------------------------------------------------------------------------------
+
+
+def try_out(channel: ChatChannel, *, actor: Actor) -> Placed:
+    """Post a message that is about nothing; a `config.chat_test` record says who did and what came of it.
+
+    One that arrives ends a pause after failures. Raises ProoftrailError where the record is refused.
+    """
+    post, error = greeting(channel), ""
+    own = ChatChannel.objects.filter(pk=channel.pk)
+    try:
+        post.send()
+    except OSError as failure:
+        error = str(failure)[:500]
+        own.update(last_failed_at=timezone.now(), last_error=error)
+    else:
+        own.update(last_delivered_at=timezone.now())
+        circuits.succeeded(channel.recipient)
+    body = {"channel": channel.pk, "origin": channel.origin, "message": post.id}
+    body |= {"outcome": "failed", "error": error} if error else {"outcome": "delivered"}
+    return append(service_draft("config.chat_test", body, actor=actor))
 
 
 def greeting(channel: ChatChannel) -> Post:

@@ -5,7 +5,7 @@ changes and consumes nothing, since mail scanners follow links.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -79,7 +79,8 @@ def _digest(items: Sequence[Item], person: User, now: datetime) -> Mail:
         "more": len(items) - len(lines),
         "register": register(),
     }
-    return mail("digest", _headline(listed, overdue, now), facts, person, _together(items, person.uid))
+    together = told_together("digest", person.uid, (_step(item.reminder) for item in items))
+    return mail("digest", _headline(listed, overdue, now), facts, person, together)
 
 
 def _headline(listed: Sequence[Item], overdue: int, now: datetime) -> str:
@@ -114,9 +115,10 @@ def _step(reminder: Reminder) -> str:
     return f"{reminder.exception_id}.{reminder.expires_at:%Y%m%dT%H%M%S}.{reminder.threshold}"
 
 
-def _together(items: Sequence[Item], recipient: str) -> str:
-    steps = "\n".join([recipient, *sorted(_step(item.reminder) for item in items)])
-    return f"digest.{hashlib.sha256(steps.encode()).hexdigest()[:24]}"
+def told_together(name: str, recipient: str, things: Iterable[str]) -> str:
+    """Of one message about several things."""
+    told = "\n".join([recipient, *sorted(things)])
+    return f"{name}.{hashlib.sha256(told.encode()).hexdigest()[:24]}"
 
 
 def _host() -> str:
@@ -128,7 +130,8 @@ def _host() -> str:
 
 def post(items: Sequence[Item], channel: ChatChannel, now: datetime) -> chat.Post:
     """One post for one exception, or for everything that waits."""
-    told = _step(items[0].reminder) if len(items) == 1 else _together(items, channel.pk)
+    steps = [_step(item.reminder) for item in items]
+    told = steps[0] if len(steps) == 1 else told_together("digest", channel.pk, steps)
     message_id = f"{told}.{channel.pk}".replace(".", "_")  # a full stop parts what is signed
     if len(items) == 1:
         exception = items[0].exception

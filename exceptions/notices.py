@@ -2,36 +2,27 @@
 
 1. `lifecycle` writes an Announcement with each record
 2. `plan` finds out whom it concerns: who may decide a request, or who asked and answers for what was decided
-3. `send_waiting` leaves out what was decided meanwhile and mails the rest, under `evidence.outbox` and its circuit
-4. `record_settled` appends an `exception.notified` record for each
+3. `telling` leaves out what was decided meanwhile, mails the rest and appends an `exception.notified` record for each
 """
 
-import functools
-import hashlib
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max, Min
+from django.db.models import Max
 
-from config.errors import ConflictError, MissingError, ProoftrailError
-from evidence import outbox
-from evidence.circuits import attempt_each
-from evidence.composing import Composed, append_composed
-from evidence.ledger import Actor
+from evidence.composing import Composed
 from evidence.models import User
-from evidence.models.people import SERVICE
-from evidence.outbox import DROPPED, FAILED
+from evidence.outbox import DROPPED
 from evidence.people import display_names
 from exceptions import mails, policy, rules
 from exceptions.lifecycle import keep
 from exceptions.models import Announcement, Notice, Renewal, SecurityException, Transition
 from exceptions.models.terms import APPROVED
+from exceptions.telling import NOT_NEEDED, Telling, settle, systems_of
 
-logger = logging.getLogger(__name__)
 #: Records that ask somebody to decide, with the transition that they would make.
 ASKING = {
     "exception.requested": "approved",
@@ -43,8 +34,6 @@ ASKING_AGAIN = {"exception.approved": "approved", "exception.renewed": "renewed"
 #: Who is asked: the first of these of whom somebody may decide.
 DECIDING = (("approver", "liaison"), ("executive",), ("admin",))
 CHUNK = 500
-#: What one mail tells at most; somebody with more gets several.
-MOST = 100
 
 
 # -- whom --------------------------------------------------------------------------------------------------------------
@@ -56,8 +45,12 @@ def plan(now: datetime) -> None:
         rows = Transition.objects.filter(index__in=announced).select_related("exception").order_by("index")
         told = [notice for row in rows for notice in _notices(row, now)]
         with transaction.atomic():
-            Notice.objects.bulk_create(told, ignore_conflicts=True)
+            _put(told)
             Announcement.objects.filter(pk__in=announced).delete()
+
+
+def _put(notices: Sequence[Notice]) -> None:
+    Notice.objects.bulk_create(notices, ignore_conflicts=True)
 
 
 def _notices(row: Transition, now: datetime) -> Iterator[Notice]:
@@ -176,57 +169,50 @@ _SAID_HALF = {
 }
 
 
-def send_waiting(now: datetime) -> int:
-    """Send what waits; returns how many notices were delivered. A mail server that is away is left to rest."""
-    waiting = Notice.objects.to_send(now).order_by().values("recipient")
-    ordered = waiting.annotate(tried=Max("attempts"), first=Min("id")).order_by("tried", "first")
-    people = [row["recipient"] for row in ordered]
-    retries = policy.load().reminders.retries
-    return attempt_each(people, functools.partial(_mail, now=now), to=outbox.MAIL, now=now, pauses=retries)
+class _Notices(Telling[Item]):
+    rows, kind, most = Notice, "exception.notified", 100
+
+    def retries(self) -> Sequence[timedelta]:
+        return policy.load().reminders.retries
+
+    def needed(self, rows: Sequence[Notice], now: datetime) -> dict[int, Item]:
+        """What was decided meanwhile, or is for others to decide, is not."""
+        told = Transition.objects.select_related("exception").in_bulk([row.index for row in rows])
+        names = display_names(row.by for row in told.values())
+        needed: dict[int, Item] = {}
+        ended: list[Notice] = []
+        for notice in rows:
+            row = told.get(notice.index)
+            if row is None or (notice.asked and notice.recipient not in deciders(row, now)):
+                ended.append(notice)
+            else:
+                needed[notice.pk] = Item(notice, row, names[row.by])
+        settle(ended, NOT_NEEDED, now)
+        return needed
+
+    def message(self, items: Sequence[Item], person: User, now: datetime) -> mails.Mail:
+        asked, told = ([item for item in items if item.notice.asked is wanted] for wanted in (True, False))
+        groups = [("Waiting for your decision", asked), ("What was decided", told)]
+        facts = {"person": person, "groups": groups, "register": mails.register("open")}
+        together = mails.told_together("notice", person.uid, (str(item.notice.index) for item in items))
+        return mails.mail("notice", _subject(asked, told), facts, person, together)
+
+    def leave(self, rows: Sequence[Notice], now: datetime) -> None:
+        """Whoever may decide now is asked."""
+        super().leave(rows, now)
+        asked = Transition.objects.filter(index__in=[row.index for row in rows if row.asked])
+        _put([notice for row in asked.select_related("exception") for notice in _notices(row, now)])
+
+    def about(self, row: Notice) -> Composed:
+        body = {"exception": row.exception_id, "about": row.index, "asked": row.asked}
+        return Composed(body, systems_of(SecurityException, row.exception_id))
+
+    def keep(self, index: int, at: datetime, composed: Composed) -> None:
+        keep(index, at, composed)
 
 
-def _mail(uid: str, now: datetime) -> int:
-    """Tell one person all that waits for them. Raises OSError where the mail server is away."""
-    person, delivered, last = User.objects.filter(uid=uid, is_active=True).first(), 0, 0
-    while rows := list(Notice.objects.to_send(now).filter(recipient=uid, pk__gt=last).order_by("pk")[:MOST]):
-        last = rows[-1].pk
-        items = _needed(rows, person, now)
-        retries = policy.load().reminders.retries
-        pks = [item.notice.pk for item in items]
-        mine = {row.pk: row for row in outbox.claim(Notice.objects.filter(pk__in=pks), now, retries)}
-        items = [item for item in items if item.notice.pk in mine]
-        if person is not None and items:
-            message = _message(items, person)
-            noted = str(message.extra_headers["Message-ID"])
-            Notice.objects.filter(pk__in=mine).update(message_id=noted[:200])
-            sent = outbox.hand_over(list(mine.values()), message, now=now, retries=retries)
-            delivered += len(items) if sent else 0
-    return delivered
-
-
-def _needed(rows: Sequence[Notice], person: User | None, now: datetime) -> list[Item]:
-    """Those of which there is still something to say; the others are settled."""
-    told = Transition.objects.select_related("exception").in_bulk([row.index for row in rows])
-    names = display_names(row.by for row in told.values())
-    items, ended = [], []
-    for notice in rows:
-        row = told.get(notice.index)
-        if row is None or person is None or (notice.asked and person.uid not in deciders(row, now)):
-            ended.append(notice.pk)
-        else:
-            items.append(Item(notice, row, names[row.by]))
-    Notice.objects.filter(pk__in=ended, attempts=0).settle(DROPPED, last_error="not needed any more")
-    Notice.objects.filter(pk__in=ended).settle(FAILED)
-    return items
-
-
-def _message(items: Sequence[Item], person: User) -> mails.Mail:
-    asked, told = ([item for item in items if item.notice.asked is wanted] for wanted in (True, False))
-    groups = [("Waiting for your decision", asked), ("What was decided", told)]
-    facts = {"person": person, "groups": groups, "register": mails.register("open")}
-    indexes = ",".join(str(item.notice.index) for item in items)
-    told_id = f"notice.{hashlib.sha256(f'{person.uid} {indexes}'.encode()).hexdigest()[:24]}"
-    return mails.mail("notice", _subject(asked, told), facts, person, told_id)
+NOTICES = _Notices()
+send_waiting, record_settled = NOTICES.send_waiting, NOTICES.record_settled
 
 
 def _subject(asked: Sequence[Item], told: Sequence[Item]) -> str:
@@ -237,64 +223,3 @@ def _subject(asked: Sequence[Item], told: Sequence[Item]) -> str:
     parts = [f"{len(asked)} wait for your decision"] if asked else []
     parts += [f"{len(told)} were decided"] if told else []
     return f"Exceptions: {', '.join(parts)}"
-
-
-# -- the record --------------------------------------------------------------------------------------------------------
-
-
-def record_settled() -> int:
-    """Append a record for each settled notice that has none yet; returns how many."""
-    written, last = 0, 0
-    while pks := list(
-        Notice.objects.to_record().filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
-    ):
-        written += sum(map(_recorded, pks))
-        last = pks[-1]
-    return written
-
-
-def _recorded(pk: int) -> bool:
-    try:
-        record(pk)
-    except MissingError:
-        Notice.objects.filter(pk=pk).update(state=DROPPED)  # disposed of: no record to add to
-    except ConflictError:
-        pass  # another worker was quicker
-    except ProoftrailError as error:
-        logger.warning("notice %s is not recorded yet: %s", pk, error)
-    else:
-        return True
-    return False
-
-
-def record(pk: int) -> None:
-    """Append the outcome of one notice. Raises ConflictError ``already_recorded``."""
-
-    def compose_record(_: datetime) -> Composed:
-        notice = Notice.objects.get(pk=pk)
-        if notice.record_index is not None:
-            raise ConflictError("This notice is recorded already.", code="already_recorded")
-        exception = SecurityException.objects.filter(pk=notice.exception_id).first()
-        if exception is None:
-            raise MissingError(f"There is no exception {notice.exception_id!r}.", code="exception_unknown")
-        return Composed(_body(notice), exception.systems)
-
-    def apply(index: int, at: datetime, composed: Composed) -> None:
-        Notice.objects.filter(pk=pk).update(record_index=index)
-        keep(index, at, composed)
-
-    append_composed("exception.notified", compose_record, actor=Actor(SERVICE), apply=apply)
-
-
-def _body(notice: Notice) -> dict[str, object]:
-    body: dict[str, object] = {
-        "exception": notice.exception_id,
-        "about": notice.index,
-        "asked": notice.asked,
-        "recipient": notice.recipient,
-        "channel": "mail",
-        "outcome": notice.state,
-        "attempts": notice.attempts,
-    }
-    more = {"message": notice.message_id, "error": notice.last_error}
-    return body | {name: value for name, value in more.items() if value}

@@ -4,8 +4,9 @@ A record whose exception is not there belongs to one that was disposed of.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from config.bulk import compose
 from evidence.ledger import Recorded
@@ -230,11 +231,15 @@ def _reason(record: Recorded) -> str:
     if record.leaf.kind == "exception.reminded":
         days = body["threshold"]
         when = f"{-days} days overdue" if days < 0 else f"{days} days before"
-        with_others = f" with {body['digest'] - 1} more" if "digest" in body else ""
-        return f"Reminder by {body['channel']}{with_others}, {when}: {body['outcome']}"
+        return f"Reminder by {body['channel']}{with_others(body)}, {when}: {body['outcome']}"
     if record.leaf.kind == "exception.notified":
         asked = "Asked to decide" if body["asked"] else "Told"
-        return f"{asked} by {body['channel']} about record {body['about']}: {body['outcome']}"
+        return f"{asked} by {body['channel']}{with_others(body)} about record {body['about']}: {body['outcome']}"
     if record.leaf.kind == "exception.self_approval_refused":
         return "Refused: who requested, wrote or owns it does not approve it"
     return str(body["reason"])
+
+
+def with_others(body: Mapping[str, Any]) -> str:
+    """Of a message that told of several things."""
+    return f" with {body['digest'] - 1} more" if "digest" in body else ""

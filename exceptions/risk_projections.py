@@ -12,6 +12,7 @@ from config.bulk import compose
 from evidence.ledger import Recorded
 from evidence.projections import each, projection
 from exceptions.models import Risk, RiskChange
+from exceptions.projections import with_others
 
 #: Members that are columns of the same name, in any version of the kinds; what a version lacks keeps its default.
 _PLAIN = (
@@ -103,7 +104,8 @@ def _change(record: Recorded) -> RiskChange:
 def _reason(record: Recorded) -> str:
     body = record.body
     if record.leaf.kind == "risk.reminded":
-        return f"Reminder by {body['channel']} of the review due {body['review_by']}: {body['outcome']}"
+        about = f"{with_others(body)} of the review due {body['review_by']}"
+        return f"Reminder by {body['channel']}{about}: {body['outcome']}"
     if record.leaf.kind == "risk.added" and "import" in body:
         return f"Imported from {body['place']}"
     return str(body.get("reason", ""))

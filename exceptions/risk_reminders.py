@@ -1,57 +1,53 @@
 """Reminders of reviews: to the owner when the date comes, later to who stands above. One per person and date.
 
-What came of each is a `risk.reminded` record. When they go out, and to whom, is data (`policies/risks.yaml`).
+`telling` sends them, one mail for each person and round, and appends a `risk.reminded` record for each. When they
+go out, and to whom, is data (`policies/risks.yaml`).
 """
 
-import functools
-import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.admin.utils import quote
-from django.core.mail import EmailMultiAlternatives
-from django.template.loader import render_to_string
+from django.db import transaction
 from django.urls import reverse
 
-from config.errors import ConflictError, MissingError, ProoftrailError
-from evidence import outbox
-from evidence.circuits import attempt_each
-from evidence.composing import Composed, append_composed
-from evidence.ledger import Actor
+from evidence.composing import Composed
 from evidence.models import System, User
-from evidence.models.people import SERVICE
-from exceptions import risk_policy
+from exceptions import mails, risk_policy
 from exceptions.models import ReviewReminder, Risk
+from exceptions.risk_policy import Word
 from exceptions.risks import keep
+from exceptions.telling import NOT_NEEDED, Telling, settle, systems_of
 
-logger = logging.getLogger(__name__)
 _CHUNK = 1000
 
 
 def remind(now: datetime) -> None:
     """One round: plan what is due, send what waits, record what is settled."""
     plan(now)
-    send_waiting(now)
-    record_settled()
+    REVIEWS.send_waiting(now)
+    REVIEWS.record_settled()
 
 
 # -- who is due --------------------------------------------------------------------------------------------------------
 
 
 def plan(now: datetime) -> None:
-    """Put every reminder that is due into the outbox, once: the unique constraint decides."""
+    """Put every reminder that is due into the outbox, once: the unique constraint decides. All of them or none, so
+    that whoever sends finds all that one person is to be told."""
     first = min(step.days for step in risk_policy.load().remind)
     due = Risk.objects.review_due((now - timedelta(days=first)).date()).order_by("pk")
     people, rows = _People(), list[ReviewReminder]()
-    for risk in due.iterator(chunk_size=_CHUNK):
-        waiting = {"risk_id": risk.pk, "review_by": risk.review_by, "created_at": now, "next_attempt_at": now}
-        rows += [ReviewReminder(recipient=uid, **waiting) for uid in people.reminded(risk, now)]
-        if len(rows) >= _CHUNK:
-            ReviewReminder.objects.bulk_create(rows, ignore_conflicts=True)
-            rows = []
-    ReviewReminder.objects.bulk_create(rows, ignore_conflicts=True)
+    with transaction.atomic():
+        for risk in due.iterator(chunk_size=_CHUNK):
+            waiting = {"risk_id": risk.pk, "review_by": risk.review_by, "created_at": now, "next_attempt_at": now}
+            rows += [ReviewReminder(recipient=uid, **waiting) for uid in people.reminded(risk, now)]
+            if len(rows) >= _CHUNK:
+                ReviewReminder.objects.bulk_create(rows, ignore_conflicts=True)
+                rows = []
+        ReviewReminder.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 class _People:
@@ -79,110 +75,120 @@ class _People:
         return self._liaisons
 
 
-# -- sending -----------------------------------------------------------------------------------------------------------
+# -- the mail ----------------------------------------------------------------------------------------------------------
 
 
-def send_waiting(now: datetime) -> int:
-    """Send what waits; returns how many went out. A mail server that is away is left to rest."""
-    retries = risk_policy.load().retries
+@dataclass(frozen=True)
+class Item:
+    """One reminder and the risk that it is about, as the mail shows it."""
 
-    def attempt(row: ReviewReminder) -> int:
-        return outbox.send(row, functools.partial(compose, row, now), now=now, retries=retries)
+    reminder: ReviewReminder
+    risk: Risk
+    now: datetime
 
-    waiting = ReviewReminder.objects.to_send(now).order_by("attempts", "id")
-    return attempt_each(waiting, attempt, to=outbox.MAIL, now=now, pauses=retries)
+    @property
+    def late(self) -> int:
+        """In days; 0 on the day itself."""
+        return max(0, (self.now.date() - self.reminder.review_by).days)
 
+    @property
+    def when(self) -> str:
+        return f"{self.late} day{'s' * (self.late != 1)} overdue" if self.late else "due today"
 
-def compose(row: ReviewReminder, now: datetime) -> EmailMultiAlternatives | None:
-    """The message; None when the risk was reviewed or closed meanwhile, or who would get it has left."""
-    risk = Risk.objects.open().filter(pk=row.risk_id, review_by=row.review_by).first()
-    person = User.objects.filter(uid=row.recipient, is_active=True).first()
-    if risk is None or person is None:
-        return None
-    late = (now.date() - row.review_by).days
-    when = "is due today" if late <= 0 else f"is {late} day{'s' * (late != 1)} overdue"
-    scale = risk_policy.load()
-    facts = {
-        "risk": risk,
-        "person": person,
-        "owns": person.uid == risk.owner,
-        "when": when,
-        "due": row.review_by,
-        "rating": risk.now_rating,
-        "likelihood": scale.likelihood[risk.now_likelihood - 1],
-        "impact": scale.impact[risk.now_impact - 1],
-        "judged": risk.residual_rating is not None,
-        "systems": ", ".join(System.objects.filter(pk__in=risk.systems).values_list("name", flat=True)),
-        "open_items": [item for item in risk.action_items if item["state"] == "open"],
-        "view": _link("change", risk),
-        "review": _link("review", risk),
-    }
-    subject = " ".join(f"The review of {risk.id} {when}: {risk.title}".split())
-    host = urlsplit(settings.PROOFTRAIL_URL).hostname or "localhost"
-    step = f"{risk.id}.{row.review_by:%Y%m%d}.{person.uid}"
-    headers = {"Message-ID": f"<review.{step}@{host}>", "Auto-Submitted": "auto-generated"}
-    message = EmailMultiAlternatives(
-        subject, render_to_string("exceptions/mail/review.txt", facts), to=[person.email], headers=headers
-    )
-    message.attach_alternative(render_to_string("exceptions/mail/review.html", facts), "text/html")
-    return message
+    @property
+    def likelihood(self) -> Word:
+        return risk_policy.load().likelihood[self.risk.now_likelihood - 1]
 
+    @property
+    def impact(self) -> Word:
+        return risk_policy.load().impact[self.risk.now_impact - 1]
 
-def _link(page: str, risk: Risk) -> str:
-    return f"{settings.PROOFTRAIL_URL}{reverse(f'admin:exceptions_risk_{page}', args=[quote(risk.pk)])}"
+    @property
+    def judged(self) -> bool:
+        """Whether the rating is the one after treatment."""
+        return self.risk.residual_rating is not None
 
+    @property
+    def open_items(self) -> list[dict[str, str]]:
+        return [item for item in self.risk.action_items if item["state"] == "open"]
 
-# -- the record --------------------------------------------------------------------------------------------------------
+    @property
+    def view(self) -> str:
+        return self._link("change")
+
+    @property
+    def review(self) -> str:
+        return self._link("review")
+
+    @property
+    def step(self) -> str:
+        return f"{self.risk.pk}.{self.reminder.review_by:%Y%m%d}"
+
+    def _link(self, page: str) -> str:
+        return f"{settings.PROOFTRAIL_URL}{reverse(f'admin:exceptions_risk_{page}', args=[quote(self.risk.pk)])}"
 
 
-def record_settled() -> int:
-    """Append a record for each settled reminder that has none yet; returns how many."""
-    return sum(_recorded(pk) for pk in _unrecorded())
+class _Reviews(Telling[Item]):
+    """Who has left needs nobody asked again here: the next round finds the seat empty."""
 
+    rows, kind = ReviewReminder, "risk.reminded"
 
-def _unrecorded() -> Iterator[int]:
-    settled = ReviewReminder.objects.filter(state__in=[outbox.DELIVERED, outbox.FAILED], record_index=None)
-    yield from settled.order_by("id").values_list("pk", flat=True)
+    def retries(self) -> Sequence[timedelta]:
+        return risk_policy.load().retries
 
+    def needed(self, rows: Sequence[ReviewReminder], now: datetime) -> dict[int, Item]:
+        """What was reviewed or closed meanwhile is not."""
+        risks = Risk.objects.open().in_bulk({row.risk_id for row in rows})
+        needed, ended = dict[int, Item](), list[ReviewReminder]()
+        for row in rows:
+            risk = risks.get(row.risk_id)
+            if risk is None or risk.review_by != row.review_by:
+                ended.append(row)
+            else:
+                needed[row.pk] = Item(row, risk, now)
+        settle(ended, NOT_NEEDED, now)
+        return needed
 
-def _recorded(pk: int) -> bool:
-    try:
-        record(pk)
-    except MissingError:
-        ReviewReminder.objects.filter(pk=pk).update(state=outbox.DROPPED)  # disposed of: no record to add to
-    except ProoftrailError as error:
-        logger.warning("review reminder %s is not recorded yet: %s", pk, error)
-    else:
-        return True
-    return False
+    def message(self, items: Sequence[Item], person: User, now: datetime) -> mails.Mail:
+        if len(items) == 1:
+            return _single(items[0], person)
+        listed = sorted(items, key=lambda item: (-item.late, -item.risk.now_rating, item.risk.added_index))
+        facts = {
+            "person": person,
+            "count": len(listed),
+            "items": listed[: mails.MOST_LISTED],
+            "more": len(listed) - mails.MOST_LISTED,
+            "register": f"{settings.PROOFTRAIL_URL}{reverse('admin:exceptions_risk_changelist')}?review=due",
+        }
+        together = mails.told_together("reviews", person.uid, (item.step for item in items))
+        return mails.mail("reviews", _headline(listed), facts, person, together)
 
+    def about(self, row: ReviewReminder) -> Composed:
+        return Composed({"risk": row.risk_id, "review_by": row.review_by.isoformat()}, systems_of(Risk, row.risk_id))
 
-def record(pk: int) -> None:
-    """Append the outcome of one reminder. Raises ConflictError ``already_recorded``."""
-
-    def compose_record(_: datetime) -> Composed:
-        reminder = ReviewReminder.objects.get(pk=pk)
-        if reminder.record_index is not None:
-            raise ConflictError("This reminder is recorded already.", code="already_recorded")
-        risk = Risk.objects.filter(pk=reminder.risk_id).first()
-        if risk is None:
-            raise MissingError(f"There is no risk {reminder.risk_id!r}.", code="risk_unknown")
-        return Composed(_body(reminder), risk.systems)
-
-    def apply(index: int, at: datetime, composed: Composed) -> None:
-        ReviewReminder.objects.filter(pk=pk).update(record_index=index)
+    def keep(self, index: int, at: datetime, composed: Composed) -> None:
         keep(composed.body["risk"], at)
 
-    append_composed("risk.reminded", compose_record, actor=Actor(SERVICE), apply=apply)
+
+REVIEWS = _Reviews()
 
 
-def _body(reminder: ReviewReminder) -> dict[str, object]:
-    body: dict[str, object] = {
-        "risk": reminder.risk_id,
-        "review_by": reminder.review_by.isoformat(),
-        "recipient": reminder.recipient,
-        "channel": "mail",
-        "outcome": reminder.state,
-        "attempts": max(reminder.attempts, 1),
+def _single(item: Item, person: User) -> mails.Mail:
+    facts = {
+        "item": item,
+        "risk": item.risk,
+        "person": person,
+        "owns": person.uid == item.risk.owner,
+        "systems": ", ".join(System.objects.filter(pk__in=item.risk.systems).values_list("name", flat=True)),
     }
-    return body | ({"error": reminder.last_error} if reminder.last_error else {})
+    subject = f"The review of {item.risk.pk} is {item.when}: {item.risk.title}"
+    return mails.mail("review", subject, facts, person, f"review.{item.step}.{person.uid}")
+
+
+def _headline(listed: Sequence[Item]) -> str:
+    """``3 risks to review: 2 overdue, 1 due today``; the longest overdue comes first."""
+    overdue = sum(item.late > 0 for item in listed)
+    found = [f"{overdue} overdue"] if overdue else []
+    if overdue < len(listed):
+        found.append(f"{len(listed) - overdue} due today")
+    return f"{len(listed)} risks to review: {', '.join(found)}"

@@ -54,16 +54,43 @@ class Report(models.Model):
         return f"{self.get_kind_display()} report {self.period}"
 
 
+class ReportMailQuerySet(models.QuerySet["ReportMail"]):
+    def waiting(self) -> Self:
+        """Those of which nothing came yet."""
+        return self.filter(outcome="")
+
+    def undelivered(self) -> Self:
+        """Those that did not arrive, or perhaps not: they can be sent again."""
+        return self.filter(Q(outcome__startswith=ReportMail.REFUSED) | Q(outcome=ReportMail.UNKNOWN))
+
+
 class ReportMail(models.Model):
     """One message of a report. Claimed before it is sent, so that a retry does not send it twice."""
+
+    SENDING, SENT, UNKNOWN = "sending", "sent", "outcome unknown: not sent twice"
+    RESTRICTED, LEFT = "not sent: sees some systems only", "not sent: has left"
+    #: What begins the outcome of one that the mail server did not take.
+    REFUSED = "refused"
 
     report = models.ForeignKey(Report, on_delete=models.CASCADE, related_name="mails")
     recipient = models.CharField(max_length=40, help_text="Opaque id")
     sent_at = models.DateTimeField(null=True)
+    #: Empty while it waits; then as the record says it.
     outcome = models.CharField(max_length=200, blank=True)
+    #: How often it was refused for now.
+    refusals = models.SmallIntegerField(default=0)
+    record_index = models.BigIntegerField(null=True, help_text="Index of the report.sent record that tells of it")
+
+    objects = ReportMailQuerySet.as_manager()
 
     class Meta:
+        ordering = ["recipient"]
         constraints = [models.UniqueConstraint(fields=["report", "recipient"], name="report_mail_once")]
 
     def __str__(self) -> str:
         return f"{self.report_id} to {self.recipient}"
+
+    @property
+    def is_undelivered(self) -> bool:
+        """As `undelivered` finds them."""
+        return self.outcome.startswith(self.REFUSED) or self.outcome == self.UNKNOWN

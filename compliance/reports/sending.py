@@ -2,8 +2,10 @@
 
 1. A row of `Report` is the to-do: one for each (kind, period, request), by constraint.
 2. A worker claims it by a conditional UPDATE and keeps the PDF in the row: a retry sends the same bytes.
-3. Each message is claimed by its own row before it is sent; one whose outcome is not known is not sent again.
-4. `report.sent` names who got it and the PDF's digest; the same transaction ends the to-do.
+3. Each message is claimed by its own row before it is sent; one whose outcome is not known is not sent again. What the
+   mail server refuses of one recipient is that one's outcome: for good at once, for now after some retries.
+4. When everybody's is known, `report.sent` names who got it, who did not and why, and the PDF's digest; the same
+   transaction ends the to-do. Whom it did not reach can be sent it again, which makes another record.
 """
 
 import functools
@@ -16,8 +18,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from compliance.models import Report, ReportMail
@@ -39,8 +41,6 @@ ROLES = ("executive", "liaison")
 CLAIM = timedelta(minutes=10)
 LONGEST_WAIT = timedelta(hours=6)
 ATTEMPTS = 12
-SENDING, SENT, UNKNOWN = "sending", "sent", "outcome unknown: not sent twice"
-RESTRICTED = "not sent: sees some systems only"
 
 
 class _NoRecipientError(ProoftrailError):
@@ -141,11 +141,14 @@ def _attempt(report_id: str, *, now: datetime) -> bool:
         return False
     report = Report.objects.get(pk=report_id)
     try:
-        recipients = _recipients(report)
+        _address(report)
         letter = _letter(report, now)
         content = _content(report, letter)
-        outcomes = [_mail(report, user, letter, content) for user in recipients]
-        _record(report, content, outcomes, letter.ledger_size)
+        refusals = _mail_all(report, letter, content)
+        if refusals:
+            _wait_for_some(report, refusals, now)
+            return False
+        _record(report, content, letter.ledger_size)
     except (ProoftrailError, OSError) as error:
         _put_off(report, error, now)
         if isinstance(error, _AwayError):
@@ -155,16 +158,28 @@ def _attempt(report_id: str, *, now: datetime) -> bool:
 
 
 def _put_off(report: Report, error: Exception, now: datetime) -> None:
+    """It has failed when it could not be made or recorded ever again, unless somebody has it: that is recorded."""
     away = isinstance(error, _AwayError)
     longest = outbox.LONGEST_PAUSE if away else LONGEST_WAIT
     wait = min(timedelta(minutes=2 ** min(report.attempts, ATTEMPTS)), longest)
-    Report.objects.filter(pk=report.pk, state=Report.WAITING).update(
-        state=Report.WAITING if report.attempts < ATTEMPTS or away else Report.FAILED,
-        claimed_until=None,
-        next_attempt_at=now + wait,
-        error=str(error)[:500],
-    )
+    hopeless = report.attempts >= ATTEMPTS and not away and not report.mails.exclude(outcome="").exists()
+    _wait(report, str(error), now + wait, state=Report.FAILED if hopeless else Report.WAITING)
     logger.warning("report %s was put off: %s", report.pk, error)
+
+
+def _wait_for_some(report: Report, refusals: Sequence[str], now: datetime) -> None:
+    """The others have theirs; those whom the mail server refused for now are tried again after a pause."""
+    waiting = report.mails.waiting()
+    tried = min(waiting.values_list("refusals", flat=True))
+    pause = outbox.wait_after(tried - 1, release_policy.load().mail_retries)
+    told = f"Not delivered yet to {len(refusals)} of {report.mails.count()}, tried again: {refusals[0]}"
+    _wait(report, told, now + pause)
+
+
+def _wait(report: Report, why: str, until: datetime, *, state: str = Report.WAITING) -> None:
+    Report.objects.filter(pk=report.pk, state=Report.WAITING).update(
+        state=state, claimed_until=None, next_attempt_at=until, error=why[:500]
+    )
 
 
 @dataclass(frozen=True)
@@ -212,35 +227,70 @@ def _content(report: Report, letter: _Letter) -> bytes:
 # -- 3. mail -----------------------------------------------------------------------------------------------------------
 
 
-def _recipients(report: Report) -> list[User]:
-    """Executives, and who asked for it."""
-    people = User.objects.filter(is_active=True).order_by("uid")
-    found = {user.uid: user for user in people.filter(roles__contains=["executive"])}
-    found |= {user.uid: user for user in people.filter(uid=report.requested_by)}
-    if not found:
+def _address(report: Report) -> None:
+    """Write down whom it goes to: executives, and who asked for it. Who stands there once is not forgotten.
+
+    What is sent again goes to those alone whom it did not reach.
+    """
+    if report.index is not None:
+        return
+    people = User.objects.filter(Q(roles__contains=["executive"]) | Q(uid=report.requested_by), is_active=True)
+    mails = [ReportMail(report=report, recipient=uid) for uid in people.values_list("uid", flat=True)]
+    ReportMail.objects.bulk_create(mails, ignore_conflicts=True)
+    if not report.mails.exists():
         raise _NoRecipientError("No active person has the role executive. Add one under People.")
-    return list(found.values())
 
 
-def _mail(report: Report, user: User, letter: _Letter, content: bytes) -> dict[str, str]:
-    """Send to one person unless that was begun before; returns the person with the outcome."""
-    if not _may_read(user, letter):
-        return {"person": user.uid, "outcome": RESTRICTED}
+def _mail_all(report: Report, letter: _Letter, content: bytes) -> list[str]:
+    """Send to each who waits for it; what the mail server said to those whom it refused for now.
+
+    Raises _AwayError.
+    """
+    report.mails.filter(outcome=ReportMail.SENDING).update(outcome=ReportMail.UNKNOWN)  # whoever began it is gone
+    waiting = list(report.mails.waiting())
+    people = User.objects.filter(is_active=True).in_bulk([mail.recipient for mail in waiting], field_name="uid")
+    refusals = [_mail(mail, people.get(mail.recipient), letter, content) for mail in waiting]
+    return [refusal for refusal in refusals if refusal]
+
+
+def _mail(mail: ReportMail, user: User | None, letter: _Letter, content: bytes) -> str:
+    """Send to one person; what the mail server said if that is to be tried again."""
+    own = ReportMail.objects.filter(pk=mail.pk)
+    if user is None or not _may_read(user, letter):
+        own.update(outcome=ReportMail.LEFT if user is None else ReportMail.RESTRICTED)
+        return ""
+    if not own.waiting().update(outcome=ReportMail.SENDING):
+        return ""
     try:
-        with transaction.atomic():
-            mail = ReportMail.objects.create(report=report, recipient=user.uid, outcome=SENDING)
-    except IntegrityError:
-        mail = ReportMail.objects.get(report=report, recipient=user.uid)
-        return {"person": user.uid, "outcome": SENT if mail.sent_at else UNKNOWN}
-    try:
-        _message(report, user, letter, content).send()
+        _message(mail.report_id, user, letter, content).send()
     except OSError as error:  # smtplib's errors among them
-        mail.delete()  # it did not go out: the next attempt may send it
         if outbox.is_refusal(error):
-            raise
-        raise _AwayError(f"{type(error).__name__}: {error}") from error
-    ReportMail.objects.filter(pk=mail.pk).update(sent_at=timezone.now(), outcome=SENT)
-    return {"person": user.uid, "outcome": SENT}
+            return _refused(mail, error)
+        own.update(outcome="")  # it did not go out: the next attempt may send it
+        raise _AwayError(outbox.in_words(error)) from error
+    own.update(sent_at=timezone.now(), outcome=ReportMail.SENT)
+    return ""
+
+
+def _refused(mail: ReportMail, error: OSError) -> str:
+    """For good, or for now too often: that is the outcome. Else it waits."""
+    refusals, said = mail.refusals + 1, outbox.in_words(error)[:150]
+    ended = outbox.is_final(error) or refusals > len(release_policy.load().mail_retries)
+    outcome = said + f", {refusals} times" * (refusals > 1) if ended else ""
+    ReportMail.objects.filter(pk=mail.pk).update(outcome=outcome, refusals=refusals)
+    return "" if ended else said
+
+
+def send_again(report_id: str, *, now: datetime) -> int:
+    """Have the worker mail the same file to those whom it did not reach; returns how many those are."""
+    with transaction.atomic():
+        report = Report.objects.select_for_update().defer("pdf").filter(pk=report_id, state=Report.SENT).first()
+        if report is None:
+            return 0
+        count = report.mails.undelivered().update(outcome="", refusals=0, record_index=None)
+        if count:
+            Report.objects.filter(pk=report_id).update(state=Report.WAITING, attempts=0, next_attempt_at=now, error="")
+    return count
 
 
 def _may_read(user: User, letter: _Letter) -> bool:
@@ -249,12 +299,12 @@ def _may_read(user: User, letter: _Letter) -> bool:
     return visible is None or letter.system in visible
 
 
-def _message(report: Report, user: User, letter: _Letter, content: bytes) -> EmailMessage:
+def _message(report_id: str, user: User, letter: _Letter, content: bytes) -> EmailMessage:
     message = EmailMessage(
         subject=letter.subject,
         body=letter.text,
         to=[user.email],
-        headers={"Message-ID": f"<{report.pk}.{user.uid}@prooftrail>", "Auto-Submitted": "auto-generated"},
+        headers={"Message-ID": f"<{report_id}.{user.uid}@prooftrail>", "Auto-Submitted": "auto-generated"},
     )
     message.attach(letter.filename, content, "application/pdf")
     return message
@@ -273,13 +323,15 @@ def filename(period: str) -> str:
 # -- 4. the record -----------------------------------------------------------------------------------------------------
 
 
-def _record(report: Report, content: bytes, outcomes: Sequence[dict[str, str]], ledger_size: int) -> None:
+def _record(report: Report, content: bytes, ledger_size: int) -> None:
+    """Of everybody whose outcome is in no record yet."""
+    told = list(report.mails.filter(record_index=None))
     pdf_digest = hashlib.sha256(content).hexdigest()
     body: dict[str, Any] = {
         "report": report.pk,
         "kind": report.kind,
         "period": report.period,
-        "recipients": list(outcomes),
+        "recipients": [{"person": mail.recipient, "outcome": mail.outcome} for mail in told],
         "pdf_sha256": pdf_digest,
         "ledger_size": ledger_size,
     }
@@ -287,10 +339,13 @@ def _record(report: Report, content: bytes, outcomes: Sequence[dict[str, str]], 
     def admit(_: datetime) -> None:
         if not Report.objects.filter(pk=report.pk, state=Report.WAITING).exists():
             raise ConflictError(f"Report {report.pk} was recorded before.", code="report_sent")
+        if any(mail.outcome in ("", ReportMail.SENDING) for mail in told):
+            raise ConflictError(f"Another worker is sending report {report.pk}.", code="report_being_sent")
 
     def apply(index: int, at: datetime) -> None:
         Report.objects.filter(pk=report.pk).update(
             state=Report.SENT, index=index, sent_at=at, pdf_sha256=pdf_digest, claimed_until=None, error=""
         )
+        ReportMail.objects.filter(pk__in=[mail.pk for mail in told]).update(record_index=index)
 
     append(service_draft("report.sent", body, actor=Actor(SERVICE), admit=admit, apply=apply))

@@ -17,7 +17,7 @@ from config.metrics.exposition import Family, Sample
 from evidence.ledger import reader
 from evidence.models import Anchor, Circuit, Entry, SignOffRequest, Standing
 from evidence.tlog.leaf import parse_leaf
-from exceptions.models import Reminder, ReviewReminder
+from exceptions.models import Notice, Reminder, ReviewReminder
 
 #: Rows of an outbox that are looked at: a gauge that says so many says "at least".
 MOST = 10_000
@@ -95,6 +95,7 @@ def _outboxes(now: datetime) -> Iterator[Family]:
     waiting: dict[str, list[datetime]] = {
         "sign_offs": _since(SignOffRequest.objects.filter(state="waiting"), "created_at"),
         "reminders": _since(Reminder.objects.waiting(now), "created_at"),
+        "notices": _since(Notice.objects.filter(state="waiting"), "created_at"),
         "reviews": _since(ReviewReminder.objects.filter(state="waiting"), "created_at"),
         "reports": _since(Report.objects.filter(state=Report.WAITING), "requested_at"),
     }

@@ -1,6 +1,7 @@
 """How much one process takes on at once, counted before a body is read: a full service says so at once (R4.2)."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,29 +9,31 @@ from django.conf import settings
 
 from config.errors import UnavailableError
 
-_writes = threading.Semaphore(settings.MAX_REQUESTS_IN_FLIGHT)
-_batches = threading.Semaphore(settings.MAX_BATCHES_IN_FLIGHT)
+
+class Places:
+    """So many at once, and of these three quarters to one sender at most: who floods leaves room for the others."""
+
+    def __init__(self, places: int) -> None:
+        self._places, self._share = places, max(1, places * 3 // 4)
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self, sender: str) -> Iterator[None]:
+        """A place for the sender, known by what it sends as Authorization. Raises UnavailableError ``busy``."""
+        with self._lock:
+            if self._taken.total() >= self._places or self._taken[sender] >= self._share:
+                raise UnavailableError("The service is busy. Retry with the same key.", code="busy")
+            self._taken[sender] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken[sender] -= 1
+                if not self._taken[sender]:
+                    del self._taken[sender]
 
 
-@contextmanager
-def write_admitted() -> Iterator[None]:
-    """A place for one record. Raises UnavailableError ``busy``."""
-    with _place(_writes):
-        yield
-
-
-@contextmanager
-def batch_admitted() -> Iterator[None]:
-    """A place for one batch: fewer, since each keeps a core busy. Raises UnavailableError ``busy``."""
-    with _place(_batches):
-        yield
-
-
-@contextmanager
-def _place(places: threading.Semaphore) -> Iterator[None]:
-    if not places.acquire(blocking=False):
-        raise UnavailableError("The service is busy. Retry with the same key.", code="busy")
-    try:
-        yield
-    finally:
-        places.release()
+#: For records one by one, and for batches: fewer, since each keeps a core busy.
+writes = Places(settings.MAX_REQUESTS_IN_FLIGHT)
+batches = Places(settings.MAX_BATCHES_IN_FLIGHT)

@@ -25,8 +25,7 @@ from django.views.decorators.csrf import csrf_exempt
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError, TooLargeError
 from evidence import authority, records, repeats, replays
-from evidence.api import actors, ratelimit
-from evidence.api.admission import batch_admitted
+from evidence.api import actors, admission, ratelimit
 from evidence.api.authentication import bearer, principal_of, resolve_token
 from evidence.api.parsers import parse_json
 from evidence.api.permissions import token_has_scope
@@ -51,7 +50,7 @@ def records_batch(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST":
         return problem.method_not_allowed(request, ["POST"])
     try:
-        with batch_admitted():
+        with admission.batches.one(request.META.get("HTTP_AUTHORIZATION", "")):
             return _answer(request)
     except ProoftrailError as error:
         return problem.respond(error)

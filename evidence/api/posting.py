@@ -9,8 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from config.api import problem
 from config.errors import ForbiddenError, InvalidError, ProoftrailError
 from evidence import authority, records, repeats, replays
-from evidence.api import actors, ratelimit
-from evidence.api.admission import write_admitted
+from evidence.api import actors, admission, ratelimit
 from evidence.api.authentication import bearer_in, principal_of, resolve_token
 from evidence.api.dryrun import as_if_meant, dry_run
 from evidence.api.parsers import parse_json, raw_body
@@ -56,7 +55,7 @@ class Sent:
 def post(request: HttpRequest) -> HttpResponse:
     """The view, for a server that gives each request a thread."""
     try:
-        with write_admitted():
+        with admission.writes.one(request.META.get("HTTP_AUTHORIZATION", "")):
             return answer(request)
     except ProoftrailError as error:
         return problem.respond(error)

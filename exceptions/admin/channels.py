@@ -8,10 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
-from evidence import circuits
+from config.errors import ProoftrailError
 from evidence.admin.forms import LedgerForm, actor, form_page, page, person, written
 from evidence.admin_base import RoleAdmin, display
 from evidence.models import Circuit, System
@@ -82,7 +81,7 @@ class ChatChannelAdmin(RoleAdmin):
         names = System.objects.filter(pk__in=channel.systems).order_by("name").values_list("name", flat=True)
         return ", ".join(names) if channel.systems else "all systems"
 
-    @display("Last post", ordering="last_delivered_at")
+    @display("Last delivered", ordering="last_delivered_at")
     def last(self, channel: ChatChannel) -> str:
         return f"{channel.last_delivered_at:%Y-%m-%d %H:%M}" if channel.last_delivered_at else "none yet"
 
@@ -141,20 +140,19 @@ class ChatChannelAdmin(RoleAdmin):
         return channel
 
     def test(self, request: HttpRequest, pk: str) -> HttpResponse:
-        """Post a message that is about nothing. What comes of it is shown, and ends a pause after failures."""
+        """Post a message that is about nothing, and show what came of it."""
         channel = self._channel(request, pk)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        own = ChatChannel.objects.filter(pk=pk)
         try:
-            chat.greeting(channel).send()
-        except OSError as error:
-            own.update(last_failed_at=timezone.now(), last_error=str(error)[:500])
-            messages.error(request, f"The test message did not arrive: {error}.")
+            placed = chat.try_out(channel, actor=actor(request))
+        except ProoftrailError as refused:
+            messages.error(request, f"What came of the test message is not recorded: {refused}")
+            return HttpResponseRedirect(_url(channel))
+        if placed.body["outcome"] == "failed":  # why stands on the page already
+            messages.error(request, f"The test message did not arrive. Record #{placed.index} says so.")
         else:
-            own.update(last_delivered_at=timezone.now())
-            circuits.succeeded(channel.recipient)
-            messages.success(request, f"The test message is in {channel.name}.")
+            messages.success(request, f"The test message is in {channel.name}. Record #{placed.index} says so.")
         return HttpResponseRedirect(_url(channel))
 
     def secret(self, request: HttpRequest, pk: str) -> HttpResponse:
@@ -173,6 +171,7 @@ class ChatChannelAdmin(RoleAdmin):
             submit="Make a new secret",
             danger=True,
             cancel=_url(channel),
+            crumbs=_crumbs(channel),
         )
 
     def _renewed(self, request: HttpRequest, channel: ChatChannel) -> Saved:
@@ -186,8 +185,13 @@ class ChatChannelAdmin(RoleAdmin):
         )
 
     def _show_secret(self, request: HttpRequest, channel: ChatChannel, secret: str | None) -> HttpResponse:
-        return page(request, "exceptions/channel_secret.html", title="New secret", channel=channel, secret=secret)
+        template, crumbs = "exceptions/channel_secret.html", _crumbs(channel)
+        return page(request, template, title="New secret", channel=channel, secret=secret, crumbs=crumbs)
 
 
 def _url(channel: ChatChannel) -> str:
     return reverse("admin:exceptions_chatchannel_change", args=[channel.pk])
+
+
+def _crumbs(channel: ChatChannel) -> list[tuple[str, str]]:
+    return [(reverse("admin:exceptions_chatchannel_changelist"), "Chat channels"), (_url(channel), channel.name)]

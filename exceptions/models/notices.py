@@ -1,12 +1,11 @@
 """Who is told of what was asked for and decided: working data of the worker. Each outcome is an `exception.notified`
 record."""
 
-from typing import Any, ClassVar, Self
-
 from django.db import models
 from django.db.models import Q
 
-from evidence.outbox import DELIVERED, FAILED, WAITING, Outgoing, OutgoingQuerySet
+from evidence.outbox import DELIVERED, FAILED, WAITING
+from exceptions.models.told import Told
 
 
 class Announcement(models.Model):
@@ -21,23 +20,13 @@ class Announcement(models.Model):
         return f"#{self.index}"
 
 
-class NoticeQuerySet(OutgoingQuerySet):
-    def to_record(self) -> Self:
-        """Settled ones whose record is not written yet."""
-        return self.filter(state__in=[DELIVERED, FAILED], record_index=None)
-
-
-class Notice(Outgoing):
+class Notice(Told):
     """One record of an exception, told to one person."""
 
     index = models.BigIntegerField(help_text="Of the record that it tells of")
     exception_id = models.CharField(max_length=16)
     #: Whether the person is asked to decide; else told what was decided.
     asked = models.BooleanField()
-    message_id = models.CharField(max_length=200, blank=True)
-    record_index = models.BigIntegerField(null=True)
-
-    objects: ClassVar[Any] = NoticeQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

@@ -6,37 +6,22 @@ from typing import Any, ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
-from evidence.outbox import DELIVERED, FAILED, WAITING, Outgoing, OutgoingQuerySet
-from exceptions.models.chat import CHAT
+from evidence.outbox import DELIVERED, FAILED, WAITING
+from exceptions.models.told import Told, ToldQuerySet
 
 
-class ReminderQuerySet(OutgoingQuerySet):
-    def to_people(self) -> Self:
-        return self.exclude(recipient__startswith=CHAT)
-
-    def to_channels(self) -> Self:
-        return self.filter(recipient__startswith=CHAT)
-
+class ReminderQuerySet(ToldQuerySet):
     def waiting(self, now: datetime) -> Self:
         """Those that ought to be gone: not what is held for the weekly digest."""
         return self.filter(state=WAITING).exclude(attempts=0, next_attempt_at__gt=now)
 
-    def to_record(self) -> Self:
-        """Settled ones whose record is not written yet."""
-        return self.filter(state__in=[DELIVERED, FAILED], record_index=None)
 
-
-class Reminder(Outgoing):
-    """What one recipient is told about one expiry at one step of the schedule: a person, or a chat channel
-    (``chat:<id>``)."""
+class Reminder(Told):
+    """What one recipient is told about one expiry at one step of the schedule."""
 
     exception_id = models.CharField(max_length=16)
     expires_at = models.DateTimeField()
     threshold = models.SmallIntegerField(help_text="Days before the expiry; negative once it is overdue")
-    #: Of the message that carried it, and how many reminders that carried.
-    message_id = models.CharField(max_length=200, blank=True)
-    carried = models.IntegerField(default=1)
-    record_index = models.BigIntegerField(null=True)
 
     objects: ClassVar[Any] = ReminderQuerySet.as_manager()
 

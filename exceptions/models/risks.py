@@ -9,8 +9,9 @@ from django.db import models
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Length
 
-from evidence.outbox import Outgoing
+from evidence.outbox import DELIVERED, FAILED, WAITING
 from exceptions import risk_policy
+from exceptions.models.told import Told
 
 
 class RiskQuerySet(models.QuerySet["Risk"]):
@@ -160,12 +161,11 @@ class RiskChange(models.Model):
         return f"{self.risk_id} {self.kind} #{self.index}"
 
 
-class ReviewReminder(Outgoing):
-    """One message to one person about one review's date. What came of it is a `risk.reminded` record."""
+class ReviewReminder(Told):
+    """What one person is told about one review's date. What came of it is a `risk.reminded` record."""
 
     risk_id = models.CharField(max_length=16)
     review_by = models.DateField()
-    record_index = models.BigIntegerField(null=True)
 
     class Meta:
         ordering = ["-id"]
@@ -173,8 +173,13 @@ class ReviewReminder(Outgoing):
             models.UniqueConstraint(fields=["risk_id", "review_by", "recipient"], name="review_reminder_once")
         ]
         indexes = [
-            # to_send, each beat
-            models.Index(fields=["next_attempt_at"], condition=Q(state="waiting"), name="review_reminder_to_send"),
+            # to_send and to_record, each beat
+            models.Index(fields=["next_attempt_at"], condition=Q(state=WAITING), name="review_reminder_to_send"),
+            models.Index(
+                fields=["id"],
+                condition=Q(state__in=[DELIVERED, FAILED], record_index=None),
+                name="review_reminder_to_record",
+            ),
         ]
 
     def __str__(self) -> str:

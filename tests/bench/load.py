@@ -117,7 +117,7 @@ class Connection:
 
     def receive(self) -> tuple[int, bytes, bytes] | None:
         """Status, head and body once the answer is whole, None before. Raises ConnectionError."""
-        data = self.socket.recv(262_144)
+        data = self.socket.recv(65_536)
         if not data:
             raise ConnectionResetError("closed by the server")
         self.buffer += data

@@ -1,4 +1,4 @@
-"""The load generator with a clock: requests go out when they are due, whether or not the last ones were answered.
+"""The load generator with a clock: requests go out when they are due, whatever became of the last ones.
 
 One that waits for an answer before it sends the next request slows down together with the server, and so leaves out
 the very waits that it is to measure (coordinated omission). Here each request has a moment at which it is due, and its
@@ -6,6 +6,9 @@ latency runs from that moment, wherever it waited: in a server's queue, or for a
 
 Requests are due at random (Poisson), as those of many jobs that know nothing of each other. What is refused (429, 503)
 is counted and not sent again: so what is offered stays what it is, however much of it is refused.
+
+The clock ticks: what came in is read, and what is due is sent, twice in a millisecond. Looking at each answer by itself
+took the generator as long as the server takes to give one, on the same cores.
 """
 
 import random
@@ -16,11 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count, takewhile
 
-from tests.bench.alarm import Alarm
 from tests.bench.load import Connection, LoadError, header, percentile, undisturbed
 
 _SECOND = 1_000_000_000
-_PATIENCE = 60
+_PATIENCE = 60 * _SECOND
+_TICK = 500_000
 _ACKNOWLEDGED, _REFUSED = (200, 201), (429, 503)
 
 
@@ -75,76 +78,70 @@ def drive_paced(port: int, streams: Sequence[Stream], *, sample_every: int = 0) 
     Raises LoadError on an answer that neither acknowledges nor refuses, and on a refusal without Retry-After.
     """
     with undisturbed():
-        _Clocked(port, streams, sample_every).finish()
+        _Clocked([_Sender(port, stream) for stream in streams], sample_every).finish()
 
 
 class _Sender:
-    """A stream under way."""
+    """A stream under way. Moments are nanoseconds since the start."""
 
     def __init__(self, port: int, stream: Stream) -> None:
         self.stream = stream
         self.next = 0
-        self.under_way = 0
         self.idle = deque(Connection(port) for _ in range(stream.connections))
         self.all = list(self.idle)
 
     @property
     def done(self) -> bool:
-        return self.next == len(self.stream.due) and not self.under_way
+        return self.next == len(self.stream.due) and len(self.idle) == len(self.all)
 
-    def waits_until(self) -> int | None:
-        """When it has something to do by itself; None where it waits for answers alone."""
-        return self.stream.due[self.next] if self.idle and self.next < len(self.stream.due) else None
+    def due(self, now: int) -> Connection | None:
+        """A connection for the next request if that is due, with its number and moment."""
+        if not self.idle or self.next == len(self.stream.due) or self.stream.due[self.next] > now:
+            return None
+        connection = self.idle.popleft()
+        connection.number, connection.began = self.next, self.stream.due[self.next]
+        self.next += 1
+        return connection
 
 
 class _Clocked:
-    def __init__(self, port: int, streams: Sequence[Stream], sample_every: int) -> None:
-        self.senders = [_Sender(port, stream) for stream in streams]
+    def __init__(self, senders: Sequence[_Sender], sample_every: int) -> None:
+        self.senders = senders
         self.sample_every = sample_every
         self.selector = selectors.EpollSelector()
-        self.alarm = Alarm()
-        self.began = 0
+        self.began = self.heard = 0
 
     def finish(self) -> None:
         try:
-            self.selector.register(self.alarm, selectors.EVENT_READ)
             for sender in self.senders:
                 for connection in sender.all:
                     self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
             self.began = time.perf_counter_ns()
             while not all(sender.done for sender in self.senders):
-                self._turn()
+                self._tick()
         finally:
             self.selector.close()
-            self.alarm.close()
             for sender in self.senders:
                 for connection in sender.all:
                     connection.socket.close()
 
-    def _turn(self) -> None:
-        for sender in self.senders:
-            self._send_due(sender)
-        moments = [at for sender in self.senders if (at := sender.waits_until()) is not None]
-        now = time.perf_counter_ns() - self.began
-        self.alarm.ring_in(min(moments) - now if moments else _PATIENCE * _SECOND)
-        answered = [key.data for key, _ in self.selector.select() if key.fileobj is not self.alarm]
-        if not answered and not moments:
-            raise LoadError(f"No answer came within {_PATIENCE} s.")
-        for sender, connection in answered:
-            self._read(sender, connection)
+    @property
+    def now(self) -> int:
+        return time.perf_counter_ns() - self.began
 
-    def _send_due(self, sender: _Sender) -> None:
-        stream = sender.stream
-        while (due := sender.waits_until()) is not None:
-            late = time.perf_counter_ns() - self.began - due
-            if late < 0:
-                return
-            connection = sender.idle.popleft()
-            connection.number, connection.began = sender.next, due
-            sender.next += 1
-            sender.under_way += 1
-            stream.seen.late.append(late)
-            self._send(sender, connection)
+    def _tick(self) -> None:
+        now = self.now
+        time.sleep((_TICK - now % _TICK) / _SECOND)
+        for key, _ in self.selector.select(0):
+            self._read(*key.data)
+            self.heard = now
+        for sender in self.senders:
+            while (connection := sender.due(self.now)) is not None:
+                sender.stream.seen.late.append(self.now - connection.began)
+                self._send(sender, connection)
+                self.heard = now
+        if now - self.heard > _PATIENCE:
+            raise LoadError("No answer came within a minute.")
 
     def _send(self, sender: _Sender, connection: Connection) -> None:
         try:
@@ -172,18 +169,16 @@ class _Clocked:
         self._send(sender, connection)
 
     def _answered(self, sender: _Sender, connection: Connection, status: int, head: bytes, body: bytes) -> None:
-        seen, due = sender.stream.seen, connection.began
-        took = time.perf_counter_ns() - self.began - due
+        seen, due, now = sender.stream.seen, connection.began, self.now
         seen.statuses[status] += 1
         if status in _ACKNOWLEDGED:
-            seen.admitted.append((due, took))
+            seen.admitted.append((due, now - due))
             if self.sample_every and len(seen.admitted) % self.sample_every == 1 % self.sample_every:
                 seen.samples.append((connection.number, body))
         elif status in _REFUSED and header(head, b"retry-after"):
-            seen.refused.append((due, took))
+            seen.refused.append((due, now - due))
         else:
             raise LoadError(f"Answered {status}: {body[:400].decode(errors='replace')}")
-        sender.under_way -= 1
         sender.idle.append(connection)
 
 

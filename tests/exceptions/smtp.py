@@ -12,11 +12,12 @@ from aiosmtpd.controller import Controller
 
 
 class Mailbox:
-    """`refuse` answers recipients with an error."""
+    """`refuse` has no such mailboxes; `busy` says how often one is not available for now."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self.refuse: set[str] = set()
+        self.busy: dict[str, int] = {}
         self.connections = 0
 
     async def handle_EHLO(self, server: Any, session: Any, envelope: Any, hostname: str, responses: Any) -> Any:  # noqa: N802 -- aiosmtpd's hook
@@ -27,6 +28,9 @@ class Mailbox:
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 -- aiosmtpd's hook
         if address in self.refuse:
             return "550 no such mailbox"
+        if self.busy.get(address, 0) > 0:
+            self.busy[address] -= 1
+            return f"450 4.2.1 <{address}> is busy"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -77,13 +77,21 @@ def test_a_liaison_sets_up_a_channel_that_hears_each_step_once(
     assert lea.get(f"{BASE}{channel.pk}/test/").status_code == 405
     (greeting,) = webhook.received
     assert greeting.is_signed_with(secret)
+    webhook.status = 404
+    assert "answered 404" in lea.post(f"{BASE}{channel.pk}/test/", follow=True).content.decode()
+    webhook.status = 200
+    tests = Record.objects.filter(kind="config.chat_test").order_by("index")
+    assert [(row.outcome, row.principal) for row in tests] == [("delivered", cast.lea.uid), ("failed", cast.lea.uid)]
+    tried, failed = (reader.get(row.index).recorded.body for row in tests)
+    assert tried["message"] == webhook.received[0].headers["webhook-id"]
+    assert failed["error"] == f"{webhook.origin} answered 404"
 
     save_channel(actor=actor(cast.lea), name="other", url=webhook.url, systems=[cast.billing.pk])
     titles = ["<!channel> & *Old* TLS <https://evil.example|here>", "Second"]
     found = [approved(**LONG_AGO, expires_at=in_days(6), title=title) for title in titles]
     for _ in range(3):
         round_at(now())
-    posts = webhook.received[1:]
+    posts = webhook.received[2:]
     assert len(posts) == 2
     assert all(post.is_signed_with(secret) and post.path == PATH for post in posts)
     assert len({post.headers["webhook-id"] for post in posts}) == 2

@@ -65,7 +65,7 @@ def test_it_lists_the_soonest_of_very_many(
     cast: Cast, approved: Request, smtp: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mails, "MOST_LISTED", 2)
-    monkeypatch.setattr(delivery, "MOST", 3)
+    monkeypatch.setattr(delivery.REMINDERS, "most", 3)
     for _ in range(4):
         approved(**LONG_AGO, expires_at=in_days(6))
     assert round_at(now()) == 8

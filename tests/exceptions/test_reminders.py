@@ -159,19 +159,6 @@ def test_it_takes_up_what_a_dead_worker_left(cast: Cast, approved: Request, smtp
     assert Record.objects.filter(kind="exception.reminded").count() == 2
 
 
-def test_it_lets_one_of_two_workers_send(cast: Cast, approved: Request, smtp: Mailbox) -> None:
-    """Both have read the same rows; who locks first has all of them, so that a digest is never cut in two."""
-    for _ in range(3):
-        approved(**LONG_AGO, expires_at=in_days(6))
-    moment = now()
-    reminders.plan(moment)
-    waiting = Reminder.objects.filter(recipient=cast.alice.uid)
-    needed = delivery._needed(list(waiting), moment)
-    assert delivery.mail(cast.alice.uid, moment) == 3
-    assert delivery._claimed(needed, moment) == []
-    assert len(smtp.messages) == 1
-
-
 def test_it_plans_in_a_fixed_number_of_queries(cast: Cast, approved: Request, django_assert_num_queries: Any) -> None:
     for _ in range(3):
         approved(**LONG_AGO, expires_at=in_days(6))

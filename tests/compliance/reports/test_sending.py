@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from pypdf import PdfReader
 from pytest_django import Settings
 
@@ -17,10 +18,11 @@ from compliance.reports import sending
 from compliance.reports.months import Month
 from compliance.tasks import send_due_reports
 from evidence.ledger import reader
-from evidence.models import Record
+from evidence.models import Record, User
 from evidence.people import change_user
 from tests.cast import Cast
 from tests.compliance.reports.conftest import actor, play_release, request_exception
+from tests.exceptions.smtp import Mailbox
 
 
 def _ask(cast: Cast, **more: Any) -> Report:
@@ -32,6 +34,18 @@ def _ask(cast: Cast, **more: Any) -> Report:
 def _recorded(report: Report) -> dict[str, Any]:
     assert report.index is not None
     return reader.get(report.index).recorded.body
+
+
+def _told(report: Report) -> dict[str, str]:
+    """By person, what the newest record says of it."""
+    report.refresh_from_db()
+    return {one["person"]: one["outcome"] for one in _recorded(report)["recipients"]}
+
+
+def _client(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
 
 
 def _mails(mailbox: Path) -> list[EmailMessage]:
@@ -93,12 +107,12 @@ def test_a_worker_that_died_after_mailing_does_not_mail_again(
 
 def test_mail_whose_outcome_is_unknown_is_not_sent_again(cast: Cast, mailbox: Path) -> None:
     report = _ask(cast)
-    ReportMail.objects.create(report=report, recipient=cast.max.uid, outcome=sending.SENDING)
+    ReportMail.objects.create(report=report, recipient=cast.max.uid, outcome=ReportMail.SENDING)
     send_due_reports()
     assert [str(mail["To"]) for mail in _mails(mailbox)] == ["lea@example.com"]
     report.refresh_from_db()
     outcomes = {r["person"]: r["outcome"] for r in _recorded(report)["recipients"]}
-    assert outcomes[cast.max.uid] == sending.UNKNOWN
+    assert outcomes[cast.max.uid] == ReportMail.UNKNOWN
 
 
 def test_an_outage_of_the_mail_server_puts_it_off(cast: Cast, settings: Settings, mailbox: Path) -> None:
@@ -114,6 +128,62 @@ def test_an_outage_of_the_mail_server_puts_it_off(cast: Cast, settings: Settings
     assert _mails(mailbox) == []
     assert sending.send(report.pk, now=report.next_attempt_at)
     assert len(_mails(mailbox)) == 2
+
+
+def test_whom_the_mail_server_refuses_keeps_it_from_nobody_else(cast: Cast, smtp: Mailbox) -> None:
+    change_user(cast.cora, actor=actor(cast.root), roles=["executive"])
+    smtp.refuse, smtp.busy = {"max@example.com"}, {"cora@example.com": 2}
+    report = _ask(cast)
+    assert not sending.send(report.pk, now=report.next_attempt_at)
+    assert smtp.to() == ["lea@example.com"]
+    report.refresh_from_db()
+    assert report.error == "Not delivered yet to 1 of 3, tried again: refused: 450 4.2.1 the address is busy"
+    assert not sending.send(report.pk, now=report.next_attempt_at)
+    assert not Record.objects.filter(kind="report.sent").exists()
+    assert sending.send(report.pk, now=report.next_attempt_at + timedelta(minutes=5))
+    assert smtp.to() == ["cora@example.com", "lea@example.com"]
+    assert _told(report) == {
+        cast.cora.uid: "sent",
+        cast.lea.uid: "sent",
+        cast.max.uid: "refused: 550 no such mailbox",
+    }
+
+    listed = _client(cast.lea).get("/reports/").content.decode()
+    assert "<b>Max</b>: refused: 550 no such mailbox. An administrator corrects the address under People" in listed
+    listed = _client(cast.root).get("/reports/").content.decode()
+    assert f'/admin/evidence/user/{cast.max.pk}/change/">Correct the address' in listed
+    change_user(cast.max, actor=actor(cast.root), email="max.m@example.com")
+    change_user(cast.bob, actor=actor(cast.root), roles=["executive"])  # too late for this report
+    smtp.messages.clear()
+    again = f"/reports/sent/{report.pk}/again/"
+    assert _client(cast.alice).post(again).status_code == 403
+    for said in ("mailed again to 1 person", "nobody to send it to again"):
+        assert said in _client(cast.lea).post(again, follow=True).content.decode()
+    send_due_reports()
+    assert smtp.to() == ["max.m@example.com"]
+    assert [part.get_content() for part in smtp.messages[0].iter_attachments()] == [bytes(report.pdf or b"")]
+    assert _told(report) == {cast.max.uid: "sent"}, "who has it got no second one"
+    assert "Send again" not in _client(cast.lea).get("/reports/").content.decode()
+
+
+def test_who_is_refused_for_now_too_often_and_who_leaves_meanwhile_are_waited_for_no_more(
+    cast: Cast, smtp: Mailbox
+) -> None:
+    change_user(cast.cora, actor=actor(cast.root), roles=["executive"])
+    smtp.busy = {"max@example.com": 99, "cora@example.com": 99, "lea@example.com": 1}
+    report = _ask(cast)
+    for attempt in range(6):
+        report.refresh_from_db()
+        assert report.state == "waiting"
+        sending.send(report.pk, now=report.next_attempt_at)
+        if attempt == 3:
+            change_user(cast.cora, actor=actor(cast.root), is_active=False)
+    assert smtp.to() == ["lea@example.com"]
+    assert _told(report) == {
+        cast.cora.uid: "not sent: has left",
+        cast.lea.uid: "sent",
+        cast.max.uid: "refused: 450 4.2.1 the address is busy, 6 times",
+    }
 
 
 def test_without_an_executive_it_waits_and_says_so(cast: Cast, mailbox: Path) -> None:

@@ -1,10 +1,14 @@
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from config.cli.app import run
 from tests.config.cli.service import TOKEN, Service
+
+SITE = b"site contents"
+SITE_SHA = sha256(SITE).hexdigest()
 
 
 @pytest.fixture
@@ -65,3 +69,10 @@ class Prooftrail:
 @pytest.fixture
 def prooftrail(capsys: pytest.CaptureFixture[str]) -> Prooftrail:
     return Prooftrail(capsys)
+
+
+@pytest.fixture
+def site() -> Path:
+    path = Path("site.tar.gz")
+    path.write_bytes(SITE)
+    return path

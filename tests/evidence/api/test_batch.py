@@ -192,10 +192,8 @@ def test_a_token_revoked_between_groups_writes_no_more(api, cast, release, monke
 
 
 def test_it_says_when_it_is_full(api, release, monkeypatch):
-    import threading
-
     from evidence.api import admission
 
-    monkeypatch.setattr(admission, "_batches", threading.Semaphore(0))
+    monkeypatch.setattr(admission, "batches", admission.Places(0))
     response = api.post("records/batch", line(release), content_type=NDJSON)
     assert (response.status_code, response.json()["code"]) == (503, "busy")

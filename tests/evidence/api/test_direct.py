@@ -1,137 +1,20 @@
-"""POST records as Granian serves it: records, refusals and faults are as through Django, and the rest is Django's."""
+"""POST records as Granian serves it: records and refusals are as through Django, and the rest is Django's."""
 
 import asyncio
-import json
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 
 from compliance.holds import Target, place_hold
-from config.database import once_more
-from config.direct import DirectWrites
-from evidence import authority
 from evidence.api import admission, posting
 from evidence.keys import log_verifier
-from evidence.ledger import Actor, loop, reader, wire
+from evidence.ledger import Actor, reader, wire
 from evidence.ledger.check import check
 from evidence.models import Note, Token
 from evidence.models.people import SERVICE
 from evidence.people import revoke_token
 from evidence.tlog.receipt import parse_receipt, verify_receipt
-from tests.cast import Cast
-
-DECISION = {"title": "t", "decision": "d", "rationale": "r"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def code(self) -> str | None:
-        code: str | None = json.loads(self.body).get("code")
-        return code
-
-    @property
-    def index(self) -> int:
-        index: int = json.loads(self.body)["index"]
-        return index
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request; `headers` may name one twice."""
-
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    method: str = "POST"
-    path: str = "/api/v1/records"
-    host: str = "testserver"
-    query: str = ""
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        lines = [("host", self.host), ("content-length", str(len(self.body))), *self.headers]
-        return {
-            "type": "http",
-            "http_version": "1.1",
-            "method": self.method,
-            "scheme": "http",
-            "path": self.path,
-            "query_string": self.query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in lines],
-        }
-
-
-def django(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("200 OK", [])
-    return [b"Django's answer to ", environ["wsgi.input"].read()]
-
-
-async def answered(application: DirectWrites, ask: Ask) -> Answer:
-    sent: list[Any] = []
-    pieces = [ask.body[: len(ask.body) // 2], ask.body[len(ask.body) // 2 :]]
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await application(ask.scope, receive, send)
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
-
-
-Talk = Callable[[DirectWrites], Awaitable[list[Answer]]]
-
-
-def serving(talk: Talk) -> list[Answer]:
-    """What a client hears that talks to one process."""
-
-    async def run() -> list[Answer]:
-        return await talk(DirectWrites(django))
-
-    try:
-        return asyncio.run(run())
-    finally:
-        loop.stop()
-
-
-async def warm(application: DirectWrites, cast: Cast) -> None:
-    """Until the process remembers what it needs: its first look at the log may change what it is to remember."""
-    for _ in range(2):
-        assert (await answered(application, decide(cast))).status == 201
-
-
-def one_by_one(*asks: Ask) -> list[Answer]:
-    async def talk(application: DirectWrites) -> list[Answer]:
-        return [await answered(application, ask) for ask in asks]
-
-    return serving(talk)
-
-
-def all_at_once(cast: Cast, *asks: Ask) -> list[Answer]:
-    """Answers to requests that come at once."""
-
-    async def talk(application: DirectWrites) -> list[Answer]:
-        await warm(application, cast)
-        return list(await asyncio.gather(*(answered(application, ask) for ask in asks)))
-
-    return serving(talk)
-
-
-def decide(cast: Cast, title: str = "t", *, key: str | None = None, token: str | None = None, **more: Any) -> Ask:
-    body = {"kind": "decision", "body": DECISION | {"title": title}} | more
-    headers = [("authorization", f"Bearer {token or cast.ci_token}"), ("content-type", "application/json")]
-    return Ask(json.dumps(body).encode(), (*headers, *([("idempotency-key", key)] if key else [])))
+from tests.evidence.api.direct import Ask, all_at_once, answered, decide, one_by_one, says, serving, warm
 
 
 @pytest.fixture
@@ -181,8 +64,8 @@ def test_many_at_once_share_checkpoints_and_fill_tiles(cast):
     async def talk(application):
         await warm(application, cast)
         answers = []
-        for start in range(0, 300, 50):
-            answers += await asyncio.gather(*(answered(application, ask) for ask in asks[start : start + 50]))
+        for start in range(0, 300, 40):
+            answers += await asyncio.gather(*(answered(application, ask) for ask in asks[start : start + 40]))
         return answers
 
     before = reader.size() + 2
@@ -254,10 +137,6 @@ def test_one_from_the_future_is_refused_alone(cast):
     assert answers[1].code == "occurred_in_future"
 
 
-def says(message: list[wire.Statement], word: bytes) -> bool:
-    return any(word in (value or b"") for statement in message for value in statement.values)
-
-
 def test_a_poisoned_record_is_refused_alone(cast, monkeypatch):
     real = wire.order
 
@@ -290,7 +169,7 @@ def test_a_revoked_token_counts_no_more(cast):
 
 
 def test_a_full_service_says_so(cast, monkeypatch):
-    monkeypatch.setattr(admission, "_writes", threading.Semaphore(0))
+    monkeypatch.setattr(admission, "writes", admission.Places(0))
     (answer,) = one_by_one(decide(cast))
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "busy", "1")
 
@@ -303,104 +182,3 @@ def test_a_fault_is_answered_as_a_problem_without_detail(cast, monkeypatch):
     (answer,) = one_by_one(decide(cast))
     assert (answer.status, answer.code) == (500, "internal_error")
     assert b"42" not in answer.body
-
-
-# -- faults ------------------------------------------------------------------------------------------------------------
-
-
-WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%evidence_%'"
-
-
-WAITS = "wait_event_type = 'Lock'"
-
-
-def _cut_off(superuser: psycopg.Connection[Any], which: str = "pid <> pg_backend_pid()") -> None:
-    superuser.execute(f"SELECT pg_terminate_backend(pid) {WRITERS} AND {which}")
-
-
-def test_it_makes_a_new_connection_when_the_database_has_cut_it_off(cast, superuser):
-    async def talk(application):
-        await warm(application, cast)
-        _cut_off(superuser)
-        return [await answered(application, decide(cast)) for _ in range(2)]
-
-    assert [answer.status for answer in serving(talk)] == [201, 201]
-
-
-def test_it_is_written_once_when_it_is_cut_off_while_it_waits_for_the_head(cast, ledger, superuser):
-    async def talk(application):
-        await warm(application, cast)
-        with ledger.superuser() as holder, holder.transaction():
-            holder.execute("SELECT FROM evidence_head FOR UPDATE")
-            writing = asyncio.create_task(answered(application, decide(cast, "waits", key="w")))
-            await asyncio.to_thread(_wait_for_a_waiter, superuser)
-            _cut_off(superuser, WAITS)
-        return [await writing, await answered(application, decide(cast, "waits", key="w"))]
-
-    first, again = serving(talk)
-    assert (first.status, again.status) == (201, 200)
-    assert first.body == again.body
-    assert check() == []
-
-
-def _wait_for_a_waiter(superuser: psycopg.Connection[Any]) -> None:
-    asked = f"SELECT count(*) {WRITERS} AND {WAITS}"
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        (found,) = superuser.execute(asked).fetchone() or (0,)
-        if found:
-            return
-        time.sleep(0.02)
-    raise AssertionError("nobody waits")
-
-
-@pytest.mark.parametrize("committed", [True, False])
-def test_it_says_so_when_it_cannot_know_whether_it_was_written(cast, monkeypatch, committed):
-    """The connection is lost when the commit is under way; the retry's key settles what became of it."""
-    real = wire.Line.send
-    lost: list[str] = []
-
-    async def send(line: wire.Line, message: list[wire.Statement]) -> Any:
-        if message[-1].text == b"COMMIT" and says(message, b"unsure") and not lost:
-            lost.append("once")
-            if committed:
-                await real(line, message)
-            line.close()
-            raise psycopg.OperationalError("the connection is lost")
-        return await real(line, message)
-
-    monkeypatch.setattr(wire.Line, "send", send)
-    ask = decide(cast, "unsure", key="u")
-    *_, unsure, again = one_by_one(decide(cast), decide(cast), ask, ask)
-    assert (unsure.status, unsure.code) == (503, "ledger_unavailable")
-    assert again.status == (200 if committed else 201)
-    assert check() == []
-
-
-def test_it_gives_up_a_batch_that_takes_too_long_and_its_locks(cast, monkeypatch, ledger, superuser):
-    monkeypatch.setattr(loop, "PATIENCE_SECONDS", 0.3)
-
-    async def talk(application):
-        await warm(application, cast)
-        with ledger.superuser() as holder, holder.transaction():
-            holder.execute("SELECT FROM evidence_head FOR UPDATE")
-            late = await answered(application, decide(cast, "late", key="l"))
-        monkeypatch.setattr(loop, "PATIENCE_SECONDS", 30)
-        return [late, await answered(application, decide(cast, "late", key="l"))]
-
-    late, again = serving(talk)
-    assert (late.status, late.code) == (503, "ledger_busy")
-    assert again.status in {200, 201}
-    assert check() == []
-
-
-def test_the_long_way_does_not_stumble_over_a_connection_that_died_idle(cast, superuser):
-    """Nothing is remembered, and the thread's connection is one that its server has left."""
-
-    def first_look() -> int:
-        authority.forget()
-        assert authority.epoch_now() > 0  # opens this thread's connection
-        _cut_off(superuser)
-        return once_more(authority.epoch_now)
-
-    assert first_look() == authority.epoch_now()

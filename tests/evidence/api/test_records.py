@@ -220,11 +220,9 @@ def test_it_withdraws_a_record_without_hiding_it(api, cast, release, token_for):
 
 
 def test_it_says_when_it_is_full(api, release, monkeypatch):
-    import threading
-
     from evidence.api import admission
 
-    monkeypatch.setattr(admission, "_writes", threading.Semaphore(0))
+    monkeypatch.setattr(admission, "writes", admission.Places(0))
     response = api.post("records", record(release))
     assert (response.status_code, response.json()["code"]) == (503, "busy")
     assert int(response.headers["Retry-After"]) >= 1

@@ -19,6 +19,7 @@ from exceptions.tasks import remind_of_reviews
 from tests.cast import Cast
 from tests.exceptions.conftest import actor
 from tests.exceptions.risks.conftest import AddRisk
+from tests.exceptions.smtp import Mailbox, content_of
 
 
 def mails(mailbox: Path) -> list[EmailMessage]:
@@ -63,6 +64,36 @@ def test_it_reminds_the_owner_then_the_manager_then_the_liaison(cast: Cast, add_
         *((person.uid, "delivered") for person in (cast.alice, cast.max, cast.lea))
     ]
     assert "Reminder by mail of the review due" in risk.changes.order_by("-index")[0].reason
+
+
+def test_several_reviews_are_one_mail_for_each_person(cast: Cast, add_risk: AddRisk, smtp: Mailbox) -> None:
+    today = datetime.now(UTC).date()
+    soon = add_risk(title="Partner gateway falls behind", review_by=today + timedelta(days=3), residual_likelihood=1)
+    late = add_risk(title="<b>One</b> provider for DNS", review_by=today + timedelta(days=1))
+    alone = add_risk(owner="bob@example.com", review_by=today + timedelta(days=3))
+    smtp.refuse = {"bob@example.com"}
+    remind_twice(noon(due(soon)))
+    (mail,) = smtp.messages
+    assert (mail["To"], mail["Subject"]) == ("alice@example.com", "2 risks to review: 1 overdue, 1 due today")
+    text, html = content_of(mail, "plain"), content_of(mail, "html")
+    for content in (text, html):
+        assert content.index(late.pk) < content.index(soon.pk), "what is due longest comes first"
+        assert "2 days overdue" in content
+        assert "10 high, unlikely and severe" in content
+        for risk in (late, soon):
+            assert f"http://testserver/admin/exceptions/risk/{risk.pk}/review/" in content
+        assert "http://testserver/admin/exceptions/risk/?review=due" in content
+    assert "<b>One</b> provider" in text
+    assert "&lt;b&gt;One&lt;/b&gt; provider" in html
+    told = Record.objects.filter(kind="risk.reminded").order_by("index")
+    bodies = [reader.get(row.index).recorded.body for row in told]
+    assert {(body["recipient"], body["outcome"], body["digest"]) for body in bodies} == {
+        (cast.alice.uid, "delivered", 2)
+    }
+    assert {body["message"] for body in bodies} == {mail["Message-ID"].strip()}
+    assert "Reminder by mail with 1 more of the review due" in late.changes.order_by("-index")[0].reason
+    refused = ReviewReminder.objects.get(risk_id=alone.pk)
+    assert (refused.state, refused.last_error) == ("waiting", "refused: 550 no such mailbox")
 
 
 def test_a_review_ends_it_until_the_next_date(cast: Cast, add_risk: AddRisk, mailbox: Path) -> None:
