@@ -1,5 +1,6 @@
 """Requests of whatever kind, sent again until they are answered: to the service, to the store, to GitHub's runner."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ TIMEOUT = httpx.Timeout(60, connect=10)
 _RETRIED = {429, 502, 503, 504}
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
+#: Many jobs that were refused in one moment must not come back in one.
+_SPREAD = 1.25
 
 
 def send(client: httpx.Client, build: Callable[[], httpx.Request]) -> httpx.Response:
@@ -33,7 +36,8 @@ def send(client: httpx.Client, build: Callable[[], httpx.Request]) -> httpx.Resp
             if response.status_code not in _RETRIED or not left:
                 return response
             trouble, pause = f"the server answered {response.status_code}", _retry_after(response, wait)
-        output.note(f"{trouble}; trying again in {pause:g} s")
+        pause *= random.uniform(1, _SPREAD)  # noqa: S311 -- no secret
+        output.note(f"{trouble}; trying again in {pause:.3g} s")
         time.sleep(pause)
         left, wait = left - 1, min(wait * 2, _LONGEST_WAIT)
 
