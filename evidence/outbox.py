@@ -24,6 +24,8 @@ STATES = [(WAITING, "Waiting"), (DELIVERED, "Delivered"), (FAILED, "Failed"), (D
 MAIL = "mail"
 #: A destination that is back is found within this.
 LONGEST_PAUSE = timedelta(minutes=15)
+#: RFC 1870: said of the sender, meant of the message.
+_TOO_LARGE = 552
 _ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 
 
@@ -124,7 +126,8 @@ def hand_over(rows: Collection[Outgoing], message: Message, *, now: datetime, re
 
 def is_refusal(error: OSError) -> bool:
     """Whether this message alone is meant: the next one may well arrive."""
-    return isinstance(error, RefusedError | smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError)
+    too_large = isinstance(error, smtplib.SMTPSenderRefused) and error.smtp_code == _TOO_LARGE
+    return too_large or isinstance(error, RefusedError | smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError)
 
 
 def is_final(error: OSError) -> bool:
@@ -146,7 +149,7 @@ def _answer(error: OSError) -> tuple[int, bytes] | None:
     """What the mail server said of this one message."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return next(iter(error.recipients.values()), None)  # a message has one recipient
-    if isinstance(error, smtplib.SMTPDataError):
+    if isinstance(error, smtplib.SMTPResponseException) and is_refusal(error):
         said = error.smtp_error
         return error.smtp_code, said.encode() if isinstance(said, str) else said
     return None
