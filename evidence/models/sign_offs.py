@@ -6,15 +6,20 @@ from evidence.outbox import Outgoing
 
 
 class SignOffRequest(Outgoing):
-    """One mail to one person about one manifest of one release."""
+    """One mail to one person about one manifest of one release: before it is deployed, or after an emergency deploy."""
 
     release = models.CharField(max_length=200)
     manifest_digest = models.CharField(max_length=80)
+    deployment = models.BigIntegerField(null=True, help_text="Index of the emergency deploy that owes the decision")
 
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["release", "manifest_digest", "recipient"], name="signoff_request_once")
+            models.UniqueConstraint(
+                fields=["release", "manifest_digest", "deployment", "recipient"],
+                name="signoff_request_once",
+                nulls_distinct=False,
+            )
         ]
         indexes = [
             # to_send, each round

@@ -104,3 +104,60 @@ def test_history_asks_nobody(cast, mailbox):
     append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid)))
     ask_for_sign_offs()
     assert addresses(mailbox) == []
+
+
+def deploy(cast, release, **data):  # noqa: F811  (no fixture here)
+    body = {"environment": "production", "manifest_digest": release.manifest_digest}
+    data |= {"kind": "deploy.started", "release": release.pk, "body": body}
+    return append(plain_draft(data, principal=cast.ci, actor=Actor(cast.ci.uid))).index
+
+
+def test_it_asks_once_more_for_what_an_emergency_deploy_owes(cast, as_, release, mailbox):  # noqa: F811  (fixtures)
+    ask_for_sign_offs()
+    bob: Client = as_("bob")
+    page = f"/admin/evidence/release/{quote(release.pk)}/approve/"
+    data = {"once": str(uuid.uuid4()), "role": "qa", "decision": "approved", "manifest_digest": release.manifest_digest}
+    assert bob.post(page, data).status_code == 302
+    index = deploy(cast, release)
+    before = set(mailbox.glob("*.eml"))
+    post_manifest(cast, commit="c" * 40)  # a newer one asks everybody for itself, and changes nothing of what is owed
+    for _ in range(2):
+        ask_for_sign_offs()
+    new = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in set(mailbox.glob("*.eml")) - before]
+    late = {str(mail["To"]): mail for mail in new if "without your approval" in mail["Subject"]}
+    assert sorted(late) == ALL[1:], "Bob had approved before the deploy"
+    assert len(new) == len(ALL) + len(late)
+    assert str(late["lea@example.com"]["Subject"]).startswith(
+        "netlify-trading release-20260312 was deployed without your approval ("
+    )
+    for kind in ("plain", "html"):
+        text = late["lea@example.com"].get_body((kind,)).get_content()  # type: ignore[union-attr]  # it has both
+        assert "Your decision is due by" in text
+        assert f"record #{index}" in text
+        assert f"/approve/?manifest={release.manifest_digest}" in text
+
+
+def test_a_deploy_before_anybody_was_asked_asks_once(cast, release, mailbox):  # noqa: F811  (a fixture)
+    deploy(cast, release)
+    for _ in range(2):
+        ask_for_sign_offs()
+    assert addresses(mailbox) == ALL
+    assert all("without your approval" in subject for _, subject in mails(mailbox))
+
+
+def test_it_does_not_ask_afterwards_who_has_decided_since(cast, as_, release, mailbox):  # noqa: F811  (fixtures)
+    deploy(cast, release)
+    sign_offs.plan(timezone.now())
+    bob: Client = as_("bob")
+    page = f"/admin/evidence/release/{quote(release.pk)}/approve/?role=qa&manifest={release.manifest_digest}"
+    data = {"once": str(uuid.uuid4()), "role": "qa", "decision": "approved", "manifest_digest": release.manifest_digest}
+    assert bob.post(page, data).status_code == 302
+    sign_offs.send_waiting(timezone.now())
+    assert addresses(mailbox) == ALL[1:]
+
+
+def test_a_deploy_of_long_ago_asks_nobody_afterwards(cast, release, mailbox):  # noqa: F811  (a fixture)
+    long_ago = (timezone.now() - timedelta(days=3)).isoformat()
+    deploy(cast, release, occurred_at=long_ago)
+    ask_for_sign_offs()
+    assert not [subject for _, subject in mails(mailbox) if "without your approval" in subject]
