@@ -10,6 +10,7 @@
 - ``anchors``: the same client; ``settings.S3_ANCHOR_*`` point at a folder of the test's own in the bucket of anchors.
 - ``broker``: Valkey's URL, emptied for the test.
 - ``mailbox``: the folder where the test's mails are written, one ``.eml`` each.
+- ``smtp``: a mail server that the service sends through instead, and what it was handed.
 """
 
 import shutil
@@ -28,6 +29,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from config.stack import postgres
 from config.stack.valkey import DATABASES as VALKEY_DATABASES
 from tests import engines
+from tests.smtp import Mailbox, serving
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -168,3 +170,12 @@ def mailbox(settings: Settings, tmp_path: Path) -> Path:
     settings.EMAIL_BACKEND = "config.mail.FileBackend"
     settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
     return tmp_path / "mail"
+
+
+@pytest.fixture
+def smtp(settings: Settings) -> Iterator[Mailbox]:
+    mailbox = Mailbox()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with serving(mailbox) as port:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+        yield mailbox

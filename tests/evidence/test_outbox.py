@@ -7,7 +7,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from evidence import outbox
-from tests.exceptions.smtp import Mailbox, free_port
+from tests.smtp import Mailbox, free_port
 
 
 @pytest.fixture

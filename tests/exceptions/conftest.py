@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pytest_django import Settings
 
 from evidence.api.actors import actor_for
 from evidence.ledger import Actor
@@ -16,7 +15,6 @@ from exceptions import delivery, lifecycle, reminders
 from exceptions.models import SecurityException
 from tests.cast import Cast, assemble
 from tests.evidence.conftest import Api
-from tests.exceptions.smtp import Mailbox, serving
 
 Request = Callable[..., SecurityException]
 
@@ -77,15 +75,6 @@ def as_person(cast: Cast) -> Callable[[User], Api]:
         return Api(issue_token(user, actor=actor_for(cast.root), label="test").text)
 
     return api
-
-
-@pytest.fixture
-def smtp(settings: Settings) -> Iterator[Mailbox]:
-    mailbox = Mailbox()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    with serving(mailbox) as port:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-        yield mailbox
 
 
 def round_at(moment: datetime) -> int:

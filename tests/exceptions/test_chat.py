@@ -20,8 +20,8 @@ from exceptions.channels import save_channel
 from exceptions.models import ChatChannel, Reminder
 from tests.cast import PASSWORD, Cast
 from tests.exceptions.conftest import Request, actor, in_days, round_at
-from tests.exceptions.smtp import Mailbox
 from tests.exceptions.webhooks import PATH, Webhook, serving
+from tests.smtp import Mailbox
 
 BASE = "/admin/exceptions/chatchannel/"
 LONG_AGO = {"effective_from": in_days(-25)}

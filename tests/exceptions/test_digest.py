@@ -17,7 +17,7 @@ from exceptions import delivery, mails, policy, reminders
 from exceptions.models import Reminder
 from tests.cast import Cast
 from tests.exceptions.conftest import Request, in_days, round_at
-from tests.exceptions.smtp import Mailbox, content_of
+from tests.smtp import Mailbox, content_of
 
 LONG_AGO = {"effective_from": in_days(-25)}
 

@@ -17,7 +17,7 @@ from exceptions.tasks import notify
 from tests.cast import Cast
 from tests.exceptions.conftest import Request, actor, in_days
 from tests.exceptions.importing.files import csv_of, row
-from tests.exceptions.smtp import Mailbox, content_of, free_port
+from tests.smtp import Mailbox, content_of, free_port
 
 
 def subjects(smtp: Mailbox) -> dict[str, list[str]]:

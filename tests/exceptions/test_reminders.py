@@ -17,7 +17,7 @@ from exceptions.models import Reminder
 from exceptions.tasks import remind
 from tests.cast import PASSWORD, Cast
 from tests.exceptions.conftest import Request, actor, in_days, round_at
-from tests.exceptions.smtp import Mailbox, content_of
+from tests.smtp import Mailbox, content_of
 
 LONG_AGO = {"effective_from": in_days(-25)}
 

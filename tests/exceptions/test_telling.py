@@ -12,7 +12,7 @@ from exceptions.delivery import REMINDERS
 from exceptions.models import Reminder
 from tests.cast import Cast
 from tests.exceptions.conftest import Request, in_days
-from tests.exceptions.smtp import Mailbox
+from tests.smtp import Mailbox
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.cast import Cast
 from tests.conftest import Clone
 from tests.engines import ROOT
 from tests.exceptions.conftest import Request, in_days
-from tests.exceptions.smtp import Mailbox, content_of, serving
+from tests.smtp import Mailbox, content_of, serving
 
 #: Beat inside the worker: two of these are two of each.
 WORKER = ["-m", "celery", "-A", "config.celery", "worker", "--beat", "--pool", "solo", "--loglevel", "INFO"]

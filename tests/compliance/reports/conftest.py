@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from evidence.ledger import Actor, append, service_draft
 from evidence.ledger.check import check
@@ -15,7 +14,6 @@ from exceptions import lifecycle
 from exceptions.models import SecurityException
 from tests.cast import Cast, assemble
 from tests.conftest import Clone
-from tests.exceptions.smtp import Mailbox, serving
 
 MANIFEST = {
     "commit": "ab" * 20,
@@ -104,12 +102,3 @@ def browser(cast: Cast) -> Client:
     client = Client()
     client.force_login(cast.max)
     return client
-
-
-@pytest.fixture
-def smtp(settings: Settings) -> Iterator[Mailbox]:
-    mailbox = Mailbox()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    with serving(mailbox) as port:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-        yield mailbox

@@ -22,7 +22,7 @@ from evidence.models import Record, User
 from evidence.people import change_user
 from tests.cast import Cast
 from tests.compliance.reports.conftest import actor, play_release, request_exception
-from tests.exceptions.smtp import Mailbox
+from tests.smtp import Mailbox
 
 
 def _ask(cast: Cast, **more: Any) -> Report:

@@ -19,7 +19,7 @@ from exceptions.tasks import remind_of_reviews
 from tests.cast import Cast
 from tests.exceptions.conftest import actor
 from tests.exceptions.risks.conftest import AddRisk
-from tests.exceptions.smtp import Mailbox, content_of
+from tests.smtp import Mailbox, content_of
 
 
 def mails(mailbox: Path) -> list[EmailMessage]:
