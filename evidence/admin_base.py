@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from django import forms
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.decorators import display as unfold_display
 
@@ -69,6 +70,12 @@ class RoleAdmin(ModelAdmin):  # type: ignore[misc]  # unfold publishes no types
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """What happened is never deleted; people, pipelines and tokens are ended instead."""
         return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under the name of what is in it, not "Select … to change"."""
+        named = {"title": capfirst(str(self.opts.verbose_name_plural)), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, named)
+        return response
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without the pop-ups that add or change the other end of a relation in passing."""

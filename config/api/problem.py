@@ -1,6 +1,7 @@
 """RFC 9457 problem+json: one handler for every error that leaves the API."""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -105,6 +106,19 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return Response(document, status=status, headers=headers, content_type=MEDIA_TYPE)
 
 
+#: How the framework says it.
+_PYTHON = re.compile(r"Expected a (?P<wanted>list|dictionary)\b.* got (?:type )?\"?(?P<given>\w+)\"?\.")
+_JSON = {
+    "str": "a string",
+    "int": "a number",
+    "float": "a number",
+    "bool": "a boolean",
+    "NoneType": "null",
+    "list": "an array",
+    "dict": "an object",
+}
+
+
 def _from_drf(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     if isinstance(error, Http404):
         error = drf.NotFound()
@@ -133,11 +147,22 @@ def _flatten(detail: Any, where: str = "$") -> list[dict[str, str]]:
         ]
     if isinstance(detail, list):
         if all(not isinstance(item, dict | list) for item in detail):
-            return [
-                {"where": where, "code": str(getattr(item, "code", "invalid")), "detail": str(item)} for item in detail
-            ]
+            return [_row(item, where) for item in detail]
         return [row for place, item in enumerate(detail) for row in _flatten(item, f"{where}[{place}]")]
-    return [{"where": where, "code": str(getattr(detail, "code", "invalid")), "detail": str(detail)}]
+    return [_row(detail, where)]
+
+
+def _row(detail: Any, where: str) -> dict[str, str]:
+    return {"where": where, "code": str(getattr(detail, "code", "invalid")), "detail": _in_json(str(detail))}
+
+
+def _in_json(text: str) -> str:
+    """Who sends JSON has no dictionaries and no str."""
+    found = _PYTHON.search(text)
+    if found is None:
+        return text
+    wanted, given = ("an object" if found["wanted"] == "dictionary" else "an array"), found["given"]
+    return f"Send {wanted} here, not {_JSON.get(given, given)}."
 
 
 def _step(name: str | int) -> str:

@@ -26,7 +26,7 @@ def refuse_unknown(data: Any, known: Iterable[str]) -> None:
     if not isinstance(data, Mapping):
         return
     names = list(known)
-    hint = f"There is no such member: {', '.join(names)}." if names else "There is no such member."
+    hint = f"There is no such member here; there are {', '.join(names)}." if names else "There is no such member."
     unknown = sorted(str(name) for name in data if name not in names)
     if unknown:
         raise ValidationError({name: [ErrorDetail(hint, code=CODE)] for name in unknown})

@@ -75,3 +75,13 @@ def test_the_place_is_that_of_the_member_however_deep(root: Api) -> None:
     found = root.post("exceptions", asked).json()
     assert found["where"] == "$.compensating_controls[1].evidnce"
     assert {"$.title", "$.owner"} < {row["where"] for row in found["errors"]}
+
+
+def test_a_value_of_another_type_is_named_in_the_words_of_json(root: Api) -> None:
+    for given, said in {"x": "Send an array here, not a string.", 3: "Send an array here, not a number."}.items():
+        found = root.post("exceptions", {"compensating_controls": given}).json()
+        rows = {row["where"]: row for row in found["errors"]}
+        assert rows["$.compensating_controls"]["detail"] == said
+    found = root.post("exceptions", {"compensating_controls": ["x"]}).json()
+    rows = {row["where"]: row for row in found["errors"]}
+    assert rows["$.compensating_controls[0]"]["detail"] == "Send an object here, not a string."

@@ -50,6 +50,7 @@ def test_it_loads_nothing_from_another_host(as_, release, mailbox):
     pages = {path: root.get(path) for path in PAGES} | {"/admin/login/": Client().get("/admin/login/")}
     for path, response in pages.items():
         assert response.status_code == 200, path
+        assert not re.search(r"<title>\s*Select ", response.content.decode()), f"{path} is named after what is in it"
         assert [url for url in loaded(response.content.decode()) if re.match(r"(https?:)?//", url)] == [], path
 
 
