@@ -60,7 +60,7 @@ def monthly_page(request: HttpRequest) -> HttpResponse:
         "compliance/report_monthly.html",
         title=documents.title(figures),
         figures=figures,
-        subtitle=documents.subtitle(figures),
+        lead=documents.subtitle(figures),
         mail_form=MailForm(initial={"month": str(figures.month)}),
         next_month=figures.month.next if figures.month.end <= now else None,
         started=Record.objects.exclude(kind__startswith="config.").exclude(kind__startswith="access.").exists(),
