@@ -83,11 +83,9 @@ def _assigned(release: Release, roles: Sequence[str]) -> dict[str, list[User]]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Decisions about one manifest that are missing in these roles."""
+    """Decisions about one manifest that are missing, by who could give them: in which roles."""
 
-    release: Release
     digest: str
-    roles: tuple[str, ...]
     #: The emergency deploy that owes them; None before any.
     deployment: Deployment | None
     by: Mapping[User, list[str]]
@@ -120,7 +118,7 @@ def _wanted(
         for person in people:
             if person.uid not in signed and barred.isdisjoint({person.uid, person.email.lower(), person.name.lower()}):
                 by.setdefault(person, []).append(role)
-    return Wanted(release, digest, tuple(roles), deployment, by)
+    return Wanted(digest, deployment, by)
 
 
 def _signed(known: Sequence[Event], digest: str) -> set[str]:
