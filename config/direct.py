@@ -25,6 +25,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 #: Status, headers, body.
 Answer = tuple[int, dict[str, str], bytes]
+#: The same, as it is sent.
+Messages = tuple[MutableMapping[str, Any], MutableMapping[str, Any]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 PATH = "/api/v1/records"
@@ -50,7 +52,6 @@ class DirectWrites:
 
     def __init__(self, application: Application) -> None:
         self._django = WSGIMiddleware(application, workers=THREADS)  # type: ignore[arg-type]  # its own words for the same
-        self._refusals = ratelimit.Refusals[Answer]()
         self._writing = asyncio.Semaphore(WRITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,19 +65,25 @@ class DirectWrites:
         await self._django(scope, received, send)  # type: ignore[arg-type]  # as above
 
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
-        credential = _credential(scope)
-        answer = self._refusals.answer(credential)
-        if answer is None:
+        sender = _credential(scope).decode("latin-1")
+        verdict = ratelimit.take_unseen(sender)
+        if verdict is not None and not verdict.allowed:
+            messages = _refused(verdict.policy, verdict.reset)
+        else:
             try:
-                with admission.writes.one(credential.decode("latin-1")):
-                    answer = await self._answer(scope, await _body(receive))
+                with admission.writes.one(sender):
+                    limits = verdict.headers() if verdict is not None else {}
+                    answer = await self._answer(scope, await _body(receive), limits)
             except ProoftrailError as refused:
                 answer = _problem(refused)
-                self._refusals.keep(credential, refused, answer)
-        await _send(*answer, send)
+            if answer[0] in {401, 403}:
+                ratelimit.disbelieve(sender)
+            messages = _messages(*answer)
+        for message in messages:
+            await send(message)
 
-    async def _answer(self, scope: Scope, body: bytes) -> Answer:
-        sent = _sent(scope, body)
+    async def _answer(self, scope: Scope, body: bytes, limits: dict[str, str]) -> Answer:
+        sent = _sent(scope, body, limits)
         try:
             if sent is not None:
                 return posting.receipt(sent, await posting.write_from_memory(sent))
@@ -84,16 +91,16 @@ class DirectWrites:
             pass
         async with self._writing:
             running = asyncio.get_running_loop()
-            return await running.run_in_executor(self._django.executor, _in_thread, scope, body, sent)
+            return await running.run_in_executor(self._django.executor, _in_thread, scope, body, sent, limits)
 
 
-def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None) -> Answer:
+def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None, limits: dict[str, str]) -> Answer:
     """As Django's own handler would call the view."""
     environ = build_environ(scope, BytesIO(body))  # type: ignore[arg-type]  # all that Django reads of it is read()
     request = WSGIRequest({**environ, "CONTENT_LENGTH": str(len(body))})
     try:
         request.get_host()
-        response = posting.answer(request, sent)
+        response = posting.answer(request, sent, limits)
     except Exception as error:
         response = response_for_exception(request, error)
     finally:
@@ -108,7 +115,7 @@ def _credential(scope: Scope) -> bytes:
     return found[0] if len(found) == 1 else b""
 
 
-def _sent(scope: Scope, body: bytes) -> posting.Sent | None:
+def _sent(scope: Scope, body: bytes, limits: dict[str, str]) -> posting.Sent | None:
     """None for what Django is to look at: an unknown host, a header that comes twice, too large a body."""
     headers = dict(scope["headers"])
     repeated, too_large = len(headers) != len(scope["headers"]), len(body) > settings.MAX_BODY_BYTES
@@ -122,6 +129,7 @@ def _sent(scope: Scope, body: bytes) -> posting.Sent | None:
         path=scope["path"],
         query=scope["query_string"].decode("latin-1"),
         body=body,
+        limits=limits,
     )
 
 
@@ -146,8 +154,14 @@ def _problem(refused: ProoftrailError) -> Answer:
     return status, {"Content-Type": problem.MEDIA_TYPE, **headers}, json.dumps(document).encode()
 
 
-async def _send(status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
+@functools.lru_cache(maxsize=1024)
+def _refused(policy: ratelimit.Policy, reset: int) -> Messages:
+    """Made once: who is refused is answered thousands of times a second."""
+    return _messages(*_problem(ratelimit.RateLimitedError(ratelimit.Verdict(False, policy, 0, reset))))
+
+
+def _messages(status: int, headers: Mapping[str, str], body: bytes) -> Messages:
     lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     lines += [*_HEADERS, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})
+    start = {"type": "http.response.start", "status": status, "headers": lines}
+    return start, {"type": "http.response.body", "body": body}

@@ -41,7 +41,7 @@ class Sent:
     limits: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: HttpRequest) -> "Sent":
+    def of(cls, request: HttpRequest, limits: dict[str, str] | None = None) -> "Sent":
         return cls(
             authorization=request.META.get("HTTP_AUTHORIZATION", ""),
             media_type=request.META.get("CONTENT_TYPE", ""),
@@ -49,6 +49,7 @@ class Sent:
             path=request.path,
             query=request.META.get("QUERY_STRING", ""),
             body=raw_body(request),
+            limits=limits if limits is not None else {},
         )
 
 
@@ -61,13 +62,14 @@ def post(request: HttpRequest) -> HttpResponse:
         return problem.respond(error)
 
 
-def answer(request: HttpRequest, sent: Sent | None = None) -> HttpResponse:
-    """Record what a request says, or say why not. `sent` is the same request, where it was tried from memory before."""
+def answer(request: HttpRequest, sent: Sent | None = None, limits: dict[str, str] | None = None) -> HttpResponse:
+    """Record what a request says, or say why not. `sent` is the same request, where it was tried from memory before;
+    `limits` what its sender is told of their rate, where that was looked at before."""
     try:
         if dry_run(request):
             as_if_meant(request)
-            return JsonResponse(rehearse(functools.partial(_draft, Sent.of(request))))
-        sent = sent or Sent.of(request)
+            return JsonResponse(rehearse(functools.partial(_draft, Sent.of(request, limits))))
+        sent = sent or Sent.of(request, limits)
         placed = write(sent)
     except ProoftrailError as error:
         return problem.respond(error)
@@ -130,6 +132,7 @@ def _draft(sent: Sent, facts: Facts) -> Draft:
     token, principal = _sender(sent, facts)
     if not sent.limits:  # prepared a second time, it is the same request
         verdict = ratelimit.take(principal.uid)
+        ratelimit.believe(sent.authorization, principal.uid)
         sent.limits.update(verdict.headers())
         verdict.check()
     actor, media_type = actors.actor(principal, token), _media_type(sent)

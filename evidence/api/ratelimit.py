@@ -6,6 +6,10 @@ come is owed, and paid from the next block: so a principal gets its rate, whatev
 takes a millisecond, and on a machine that has too much to do much longer, just when limits matter: until it comes a
 process lets a principal have no more than what Valkey last said was left, and what has flowed in since.
 
+Of an empty bucket a process gets what flows in, and spends it evenly until it asks again. Spent at once it would let in
+a burst, then nobody: those who are admitted would wait for each other as if there were no limit. Asked for token by
+token it would keep Valkey, and a thread here, as busy as the writes that are let in (docs/performance.md).
+
 Without Valkey nobody is refused: evidence is worth more than fairness, and admission (`admission.py`) still bounds
 what a process takes on. The outage is logged once, and counted.
 
@@ -17,11 +21,12 @@ import logging
 import math
 import os
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -33,10 +38,14 @@ from rest_framework.throttling import BaseThrottle
 from config.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
-_Answer = TypeVar("_Answer")
 
 #: Of a second: how much of a rate a process takes at once.
 _BLOCK_SECONDS = 0.1
+#: Seconds, on average, that a process makes do with what it got of an empty bucket. At random, so that no process
+#: always asks right after another one, and gets nothing.
+_SPELL = 0.04
+#: Tokens that may be spent late in one go: requests do not come exactly when there is one.
+_LATE = 3
 #: How long nobody is refused after Valkey did not answer, until it is asked again.
 _PAUSE = 1.0
 _TIMEOUT = 0.5
@@ -76,9 +85,9 @@ class Policy:
         return max(1.0, math.floor(self.rate * _BLOCK_SECONDS))
 
     @property
-    def refill(self) -> float:
-        """What is waited for once a bucket is empty: token by token it would be looked at for each refusal."""
-        return max(1.0, self.block / 4)
+    def spell(self) -> float:
+        """Seconds, more or less, to make do with what there was of an empty bucket: it must not overflow meanwhile."""
+        return min(_SPELL, self.burst / self.rate / 3)
 
     @property
     def header(self) -> str:
@@ -102,8 +111,6 @@ class Verdict:
     remaining: int
     #: Seconds until the next token where there is none, else until the bucket is full.
     reset: int
-    #: Until when (monotonic) the same principal is refused.
-    until: float = 0.0
 
     def headers(self) -> dict[str, str]:
         """``RateLimit-Policy`` and ``RateLimit``."""
@@ -120,7 +127,7 @@ class RateLimitedError(UnavailableError):
     code = "rate_limited"
 
     def __init__(self, verdict: Verdict) -> None:
-        policy, self.until = verdict.policy, verdict.until
+        policy = verdict.policy
         super().__init__(
             f"Too many requests: {policy.rate:g} a second are yours, and {policy.burst:g} at once. "
             f"Send it again in {verdict.reset} s, with the same Idempotency-Key.",
@@ -144,15 +151,53 @@ class _Share:
     #: What Valkey had left at its last answer, and when that came (monotonic).
     left: float = 0.0
     answered: float = 0.0
-    #: The bucket is empty until then (monotonic).
-    empty_until: float = 0.0
     asked: bool = False
     used: float = 0.0
+    #: Since there was less than was wanted: from `next_at` on a token may be spent, the next one `pace` seconds later;
+    #: at `ask_at` more is asked for, and all this holds until `scarce_until` (monotonic).
+    next_at: float = 0.0
+    pace: float = 0.0
+    ask_at: float = 0.0
+    scarce_until: float = 0.0
 
     def known(self, now: float) -> float:
         """Tokens that there are, as far as this process knows."""
         flown_in = self.policy.rate * (now - self.answered)
         return self.tokens + min(self.policy.burst, self.left + flown_in)
+
+    def wants(self, now: float) -> bool:
+        """Whether Valkey is to be asked."""
+        if self.asked:
+            return False
+        return now >= self.ask_at if now < self.scarce_until else self.tokens < self.policy.block / 2
+
+    def wait(self, now: float, cost: float) -> float:
+        """Seconds until `cost` tokens may be spent; 0 now."""
+        if now >= self.scarce_until:
+            return max(0.0, 1 - self.known(now)) / self.policy.rate
+        if self.tokens < cost:
+            return max(self.ask_at, now + 1 / self.policy.rate) - now
+        return max(0.0, self.next_at - now)
+
+    def spend(self, cost: float, now: float) -> None:
+        self.tokens -= cost
+        self.used = now
+        self.next_at = max(self.next_at, now - _LATE * self.pace) + cost * self.pace
+
+    def receive(self, owed: float, given: float, left: float, now: float) -> None:
+        """Take Valkey's answer; `owed` was spent before it."""
+        self.asked = False
+        self.tokens += owed + given
+        self.left, self.answered = left, now
+        if given >= self.policy.block:
+            self.scarce_until = self.pace = 0.0
+            return
+        spell = random.uniform(0.5, 1.5) * self.policy.spell  # noqa: S311 -- no secret
+        if self.tokens < 1:
+            spell = max(spell, (1 - left) / self.policy.rate)
+        self.pace, self.next_at, self.ask_at = spell / max(1.0, self.tokens), now, now + spell
+        # The answer to that takes its time, and may bring what others let in meanwhile: not much of a rate that is low.
+        self.scarce_until = self.ask_at + (self.policy.spell if self.policy.spell * self.policy.rate > 1 else 0.0)
 
 
 @dataclass
@@ -193,17 +238,13 @@ class _Process:
                 return Verdict(True, policy, math.floor(policy.burst), 0)
             if now - share.used > _IDLE:
                 share.tokens = min(share.tokens, 0.0)  # other processes have spent since
-            if now >= share.empty_until and not self.away and (known := share.known(now)) < 1:
-                share.empty_until = now + (policy.refill - known) / policy.rate
-            if now < share.empty_until and share.tokens < cost:
-                self.counters.refused += 1
-                until = share.empty_until
-                return Verdict(False, policy, 0, max(1, math.ceil(until - now)), until)
-            share.tokens -= cost
-            share.used = now
-            if share.tokens < policy.block / 2 and not share.asked and now >= share.empty_until:
+            if share.wants(now):
                 share.asked = True
                 self.wanted.put(share)
+            if not self.away and (wait := share.wait(now, cost)) > 0:
+                self.counters.refused += 1
+                return Verdict(False, policy, 0, max(1, math.ceil(wait)))
+            share.spend(cost, now)
             remaining = max(0.0, share.known(now))
         return Verdict(True, policy, math.floor(remaining), math.ceil((policy.burst - remaining) / policy.rate))
 
@@ -231,11 +272,7 @@ class _Process:
         given, left = (float(number) for number in answer)
         with self.lock:
             self.counters.asked += 1
-            share.asked = False
-            share.tokens += owed + given
-            share.left, share.answered = max(0.0, left), time.monotonic()
-            if given < 1 and share.tokens < 1:
-                share.empty_until = share.answered + max(0.001, (policy.refill - left) / policy.rate)
+            share.receive(owed, given, left, time.monotonic())
         if self.away:
             self.away = False
             logger.info("rate limits: Valkey answers again")
@@ -244,7 +281,7 @@ class _Process:
         with self.lock:
             self.counters.unanswered += 1
             self.open_until = time.monotonic() + _PAUSE
-            share.asked, share.tokens, share.empty_until = False, 0.0, 0.0
+            share.asked, share.tokens, share.scarce_until, share.pace = False, 0.0, 0.0, 0.0
         if not self.away:
             self.away = True
             logger.warning("rate limits: nobody is limited until Valkey answers (%s)", type(error).__name__)
@@ -274,6 +311,31 @@ def take(principal: str, cost: float = 1, *, name: str = "writes") -> Verdict:
     return _running().take(principal, _policy(name), cost)
 
 
+_senders: dict[str, str] = {}
+
+
+def believe(authorization: str, principal: str) -> None:
+    """Remember whose a header is, once it was found to be theirs: see `take_unseen`."""
+    if len(_senders) >= _MOST:
+        _senders.clear()
+    _senders[authorization] = principal
+
+
+def disbelieve(authorization: str) -> None:
+    """Look at it again the next time: it was refused."""
+    _senders.pop(authorization, None)
+
+
+def take_unseen(authorization: str, *, name: str = "writes") -> Verdict | None:
+    """Spend a token of who sent this header the last time it was believed; None of a header that is not known.
+
+    One whose bucket is empty is refused by that alone, before a body is read or anything is looked up: who asks for
+    three times their rate is to cost little more than one that keeps to it. It proves nothing of who asks.
+    """
+    principal = _senders.get(authorization)
+    return take(principal, name=name) if principal is not None else None
+
+
 _policies: dict[str, Policy] = {}
 
 
@@ -301,33 +363,7 @@ def forget() -> None:
         _process.wanted.put(None)  # ends its thread
     _process = None
     _policies.clear()
-
-
-@dataclass
-class Refusals(Generic[_Answer]):
-    """Answers to those whose bucket is empty, told again to the same credential for a moment without another look at
-    its requests: one that asks for three times its rate costs little more than one that keeps to it."""
-
-    _kept: dict[bytes, tuple[float, _Answer]] = field(default_factory=dict)
-
-    def keep(self, credential: bytes, error: Exception, answer: _Answer) -> None:
-        """Nothing but what refuses for the rate; no longer than until there are tokens, or `Retry-After` is wrong."""
-        if isinstance(error, RateLimitedError):
-            if len(self._kept) >= _MOST:
-                self._kept.clear()
-            self._kept[credential] = min(error.until, time.monotonic() + _BLOCK_SECONDS), answer
-
-    def answer(self, credential: bytes) -> _Answer | None:
-        if not self._kept:
-            return None
-        kept = self._kept.get(credential)
-        if kept is None:
-            return None
-        if kept[0] < time.monotonic():
-            del self._kept[credential]
-            return None
-        counters().refused += 1
-        return kept[1]
+    _senders.clear()
 
 
 # -- the API -----------------------------------------------------------------------------------------------------------

@@ -60,17 +60,19 @@ def django(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     return [b"Django's answer to ", environ["wsgi.input"].read()]
 
 
-async def answered(application: DirectWrites, ask: Ask) -> Answer:
+async def answered(
+    application: DirectWrites, ask: Ask, receive: Callable[[], Awaitable[dict[str, Any]]] | None = None
+) -> Answer:
     sent: list[Any] = []
     pieces = [ask.body[: len(ask.body) // 2], ask.body[len(ask.body) // 2 :]]
 
-    async def receive() -> dict[str, Any]:
+    async def in_pieces() -> dict[str, Any]:
         return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await application(ask.scope, receive, send)
+    await application(ask.scope, receive or in_pieces, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Answer(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
 

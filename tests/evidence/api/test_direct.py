@@ -1,12 +1,14 @@
 """POST records as Granian serves it: records and refusals are as through Django, and the rest is Django's."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from compliance.holds import Target, place_hold
-from evidence.api import admission, posting
+from evidence.api import admission, posting, ratelimit
 from evidence.keys import log_verifier
 from evidence.ledger import Actor, reader, wire
 from evidence.ledger.check import check
@@ -28,6 +30,11 @@ def no_long_way(monkeypatch):
         monkeypatch.setattr(posting, "answer", fail)
 
     return forbid
+
+
+def _revoke(cast):
+    revoke_token(Token.objects.get(pipeline=cast.ci), actor=Actor(SERVICE), reason="leaked")
+    connection.close()
 
 
 # -- what is Django's ------------------------------------------------------------------------------------------------
@@ -154,14 +161,8 @@ def test_a_poisoned_record_is_refused_alone(cast, monkeypatch):
 def test_a_revoked_token_counts_no_more(cast):
     async def talk(application):
         first = await answered(application, decide(cast))
-        await asyncio.to_thread(revoke)
+        await asyncio.to_thread(_revoke, cast)
         return [first, await answered(application, decide(cast))]
-
-    def revoke():
-        from django.db import connection
-
-        revoke_token(Token.objects.get(pipeline=cast.ci), actor=Actor(SERVICE), reason="leaked")
-        connection.close()
 
     first, second = serving(talk)
     assert first.status == 201
@@ -182,3 +183,72 @@ def test_a_fault_is_answered_as_a_problem_without_detail(cast, monkeypatch):
     (answer,) = one_by_one(decide(cast))
     assert (answer.status, answer.code) == (500, "internal_error")
     assert b"42" not in answer.body
+
+
+# -- who asks for too much ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_writes(settings, broker):
+    """Three writes for each principal, and no more while a test runs."""
+    ratelimit.forget()
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "writes": (0.01, 3)}
+    yield
+    ratelimit.forget()
+
+
+def test_who_has_no_tokens_left_is_refused_before_a_body_is_read(cast, few_writes):
+    async def unread():
+        raise AssertionError("the body is read")
+
+    async def talk(application):
+        for number in range(3):
+            assert (await answered(application, decide(cast, str(number)))).status == 201
+        return [await answered(application, decide(cast), receive=unread) for _ in range(5)]
+
+    for answer in serving(talk):
+        assert (answer.status, answer.code) == (429, "rate_limited")
+        assert int(answer.headers["retry-after"]) > 90
+        assert answer.headers["ratelimit"].startswith('"writes";r=0;t=')
+        assert answer.headers["content-length"] == str(len(answer.body))
+
+
+def test_a_token_that_is_no_longer_believed_costs_its_owner_nothing(cast, few_writes):
+    async def talk(application):
+        assert (await answered(application, decide(cast))).status == 201
+        await asyncio.to_thread(_revoke, cast)
+        return [await answered(application, decide(cast)) for _ in range(6)]
+
+    assert [answer.status for answer in serving(talk)] == [401] * 6
+
+
+def test_each_write_costs_one_token_whichever_way_it_goes(cast, few_writes):
+    """The door has taken it: neither a rehearsal nor Django takes another."""
+
+    async def talk(application):
+        rehearsal = Ask(decide(cast).body, decide(cast).headers, query="dry_run=1")
+        asks = [decide(cast), rehearsal, Ask(b"{", decide(cast).headers), decide(cast)]
+        return [await answered(application, ask) for ask in asks]
+
+    assert [answer.status for answer in serving(talk)] == [201, 200, 400, 429]
+
+
+def test_neither_records_nor_refusals_leave_anything_to_the_collector(cast, few_writes):
+    """A cycle for each refusal stops everybody for a tenth of a second whenever some thousand are to be looked at."""
+
+    async def each_kind_of_refusal(application):
+        ratelimit.disbelieve(f"Bearer {cast.ci_token}")
+        asks = [decide(cast, token="ptk_unknown"), decide(cast), decide(cast)]
+        return [(await answered(application, ask)).status for ask in asks]
+
+    async def talk(application):
+        for _ in range(4):  # what is made once, and three records
+            statuses = await each_kind_of_refusal(application)
+        gc.collect()
+        for _ in range(20):
+            statuses += await each_kind_of_refusal(application)
+        assert gc.collect() < 20
+        assert statuses == [401, 429, 429] * 21
+        return []
+
+    serving(talk)

@@ -108,14 +108,47 @@ def test_nobody_is_limited_while_valkey_is_away(settings, caplog, monkeypatch, t
             child.stop()
 
 
-def test_a_refusal_is_told_again_to_the_same_credential_alone_and_not_for_long(monkeypatch):
-    monkeypatch.setattr(ratelimit, "_BLOCK_SECONDS", 0.05)
-    verdict = ratelimit.Verdict(False, Policy("writes", 1, 1), 0, 9, until=time.monotonic() + 9)
-    refusals = ratelimit.Refusals[str]()
-    refusals.keep(b"one", ratelimit.RateLimitedError(verdict), "429")
-    refusals.keep(b"two", ValueError("another error"), "422")
-    before = ratelimit.counters().refused
-    assert [refusals.answer(who) for who in (b"one", b"one", b"two", b"")] == ["429", "429", None, None]
-    assert ratelimit.counters().refused == before + 2
-    time.sleep(0.06)
-    assert refusals.answer(b"one") is None
+@pytest.mark.parametrize("burst", [20, 200])
+def test_of_an_empty_bucket_tokens_are_spent_evenly_and_rarely_asked_for(burst):
+    policy = Policy("writes", rate=400, burst=burst)
+    processes = [ratelimit._Process().start() for _ in range(2)]
+    spend(processes, policy, seconds=1.2)  # what was saved up, twice, and paid back
+    asked = sum(process.counters.asked for process in processes)
+    started, moments = time.monotonic(), []
+    while (now := time.monotonic()) < started + 1.5:
+        moments += [now - started for process in processes if process.take("p_1", policy, 1).allowed]
+        time.sleep(0.0005)
+    assert 0.8 * 400 * 1.5 <= len(moments) <= 1.1 * 400 * 1.5
+    # Of fifteen tenths of a second none has much more than its share, and none much less.
+    tenths = [sum(1 for moment in moments if start <= 10 * moment < start + 1) for start in range(15)]
+    assert max(tenths) <= 80
+    assert sorted(tenths)[2] >= 15
+    assert sum(process.counters.asked for process in processes) - asked < 250  # of about 600 tokens
+
+
+def test_who_comes_back_when_told_is_let_in():
+    policy = Policy("writes", rate=2, burst=1)
+    process = ratelimit._Process().start()
+    assert process.take("p_1", policy, 1).allowed
+    assert wait_until(lambda: not (refused := process.take("p_1", policy, 1)).allowed and refused.reset == 1, timeout=5)
+    time.sleep(1)
+    assert process.take("p_1", policy, 1).allowed
+
+
+def test_a_header_is_known_by_whom_it_was_believed_to_be(settings):
+    settings.RATE_LIMITS = {"writes": (0.01, 2)}
+    assert ratelimit.take_unseen("Bearer one") is None
+    ratelimit.believe("Bearer one", "p_1")
+    assert wait_until(lambda: not ratelimit.take_unseen("Bearer one").allowed, timeout=5, pause=0.001)
+    assert not take("p_1").allowed
+    assert ratelimit.take_unseen("Bearer two") is None
+    ratelimit.disbelieve("Bearer one")
+    assert ratelimit.take_unseen("Bearer one") is None
+
+
+def test_only_so_many_headers_are_known(monkeypatch):
+    monkeypatch.setattr(ratelimit, "_MOST", 3)
+    for number in range(4):
+        ratelimit.believe(f"Bearer {number}", "p_1")
+    known = [number for number in range(4) if ratelimit.take_unseen(f"Bearer {number}") is not None]
+    assert known == [3]
