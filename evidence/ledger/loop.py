@@ -2,7 +2,9 @@
 
 Writers are coroutines. The loop prepares their records one by one, looking at the network in between, and one task
 writes them in batches through a connection of its own, as `evidence/ledger/store.py` does. While PostgreSQL works, the
-next batch is being prepared; nobody sleeps and nobody is woken but by PostgreSQL (docs/performance.md).
+next batch is being prepared (docs/performance.md). A batch costs about the same whatever is in it: while several write,
+the next one waits for a moment for more of them, or what is busy with half of its load already has nothing left for an
+overload. Who writes alone waits for nobody.
 
 What is not ordinary goes `TheLongWay`, through a thread that may ask the database: a record that hangs on others or on
 tables that this process does not remember, one that was recorded before or is to be refused. So everything that is
@@ -12,6 +14,7 @@ said to a writer but its receipt is said there, and nothing twice.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -25,6 +28,9 @@ from evidence.ledger.appender import MAX_GROUP, PATIENCE_SECONDS, not_in_time
 from evidence.ledger.draft import Draft, Placed
 
 Make = Callable[[], Draft]
+
+#: Seconds from the beginning of one batch to that of the next, where not all who may be expected are there before.
+CADENCE = 0.01
 
 
 class TheLongWay(Exception):  # noqa: N818 -- no error, a direction
@@ -41,16 +47,20 @@ class _Item:
             self.placed.set_result(placed)
 
     def fail(self, error: Exception) -> None:
+        """Without its traceback, which would hold what holds the error: a cycle for each refusal, until the collector
+        stops everybody for them."""
         if not self.placed.done():
-            self.placed.set_exception(error)
+            self.placed.set_exception(error.with_traceback(None))
 
 
 async def write(make: Make) -> Placed:
     """Write what `make` makes from memory. Raises TheLongWay; UnavailableError ``ledger_busy``,
     ``ledger_unavailable`` where it may have been written."""
-    item = _Item(make)
-    _running().take(item)
-    return await item.placed
+    placed = _running().take(make)
+    try:
+        return await placed
+    finally:
+        del placed  # as in `_Item.fail`
 
 
 _appender: "_LoopAppender | None" = None
@@ -82,18 +92,23 @@ class _LoopAppender:
         self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
         self._connection.inc_thread_sharing()
         self._line: wire.Line | None = None
+        #: When the last batch began, and how many may be expected in the next: as many as lately, one less each time.
+        self._began, self._expected = 0.0, 0
+        self._enough = asyncio.Event()
 
     def close(self) -> None:
         self._hang_up()
         self._connection.close()
 
-    def take(self, item: _Item) -> None:
-        """Prepare an item now, or in its turn."""
+    def take(self, make: Make) -> "asyncio.Future[Placed]":
+        """Prepare what is to be written now, or in its turn."""
+        item = _Item(make)
         if self._preparing is not None and not self._preparing.done():
             self._inbox.append(item)
-            return
-        self._prepare_one(item)
-        self._preparing = self.loop.create_task(self._prepare_in_turns())
+        else:
+            self._prepare_one(item)
+            self._preparing = self.loop.create_task(self._prepare_in_turns())
+        return item.placed
 
     async def _prepare_in_turns(self) -> None:
         await asyncio.sleep(0)
@@ -113,14 +128,16 @@ class _LoopAppender:
             item.fail(TheLongWay())
         else:
             self._ready.append((item, draft))
+            if len(self._ready) >= self._expected:
+                self._enough.set()
             if self._writing is None or self._writing.done():
                 self._writing = self.loop.create_task(self._write())
 
     async def _write(self) -> None:
         while self._ready:
-            while self._inbox:  # one large batch is less work than two
-                await asyncio.sleep(0)
+            await self._gather()
             group, self._ready = self._ready[:MAX_GROUP], self._ready[MAX_GROUP:]
+            self._began, self._expected = self.loop.time(), max(len(group), self._expected - 1)
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._write_group(group)
@@ -132,6 +149,16 @@ class _LoopAppender:
                 await self._roll_back()
             for item, _ in group:
                 item.fail(TheLongWay())
+
+    async def _gather(self) -> None:
+        """Until all who may be expected are ready, or it is time: one large batch is less work than two."""
+        if len(self._ready) < self._expected:
+            self._enough.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._began + CADENCE):
+                    await self._enough.wait()
+        while self._inbox:
+            await asyncio.sleep(0)
 
     async def _write_group(self, group: Sequence[tuple[_Item, Draft]]) -> None:
         line = self._line if self._line is not None and self._line.is_open else await self._connect()
