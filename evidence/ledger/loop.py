@@ -30,7 +30,7 @@ from evidence.ledger.draft import Draft, Placed
 Make = Callable[[], Draft]
 
 #: Seconds from the beginning of one batch to that of the next, where not all who may be expected are there before.
-CADENCE = 0.01
+CADENCE = 0.02
 
 
 class TheLongWay(Exception):  # noqa: N818 -- no error, a direction

@@ -31,6 +31,8 @@ from tests.bench.table import Row
 
 PART = "overload"
 CONNECTIONS = 64
+#: Of each pipeline whose requests come from the clock: as many as it may have under way.
+_OPEN = 128
 RATED, TIMES = 0.6, 3
 WANTED = 1.2
 #: Of a second: how much of its rate a bucket holds. Enough for what random arrivals bring together.
@@ -130,7 +132,7 @@ def alternate(stage: Stage, server: Server, pipelines: list[Pipeline], loads: li
 
 def _run(server: Server, pipelines: list[Pipeline], rates: Sequence[float], seconds: float) -> list[pacing.Stream]:
     streams = [
-        pacing.stream(_requests_of(pipeline), rate, seconds, connections=CONNECTIONS, seed=seed)
+        pacing.stream(_requests_of(pipeline), rate, seconds, connections=_OPEN, seed=seed)
         for seed, (pipeline, rate) in enumerate(zip(pipelines, rates, strict=False))
     ]
     pacing.drive_paced(server.port, streams, sample_every=_SAMPLE_EVERY)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import cast
 
 import pytest
 
@@ -9,7 +10,7 @@ from config.stack.ports import choose
 from config.stack.processes import wait_until
 from config.stack.valkey import Valkey
 from evidence.api import ratelimit
-from evidence.api.ratelimit import Policy, take
+from evidence.api.ratelimit import Policy, Verdict, take
 
 SLOW = {"writes": (1000, 2000), "calls": (0.01, 3), "anonymous": (0.01, 2)}
 
@@ -139,7 +140,7 @@ def test_a_header_is_known_by_whom_it_was_believed_to_be(settings):
     settings.RATE_LIMITS = {"writes": (0.01, 2)}
     assert ratelimit.take_unseen("Bearer one") is None
     ratelimit.believe("Bearer one", "p_1")
-    assert wait_until(lambda: not ratelimit.take_unseen("Bearer one").allowed, timeout=5, pause=0.001)
+    assert wait_until(lambda: not cast(Verdict, ratelimit.take_unseen("Bearer one")).allowed, timeout=5, pause=0.001)
     assert not take("p_1").allowed
     assert ratelimit.take_unseen("Bearer two") is None
     ratelimit.disbelieve("Bearer one")
