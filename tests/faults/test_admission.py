@@ -20,9 +20,9 @@ _WORKERS = 2
 
 @pytest.fixture(params=[4, pytest.param(64, marks=pytest.mark.faults)])
 def limit(request: pytest.FixtureRequest, site: Site) -> Iterator[int]:
-    """Requests in flight that one process admits; 64 is what it admits without a word."""
+    """Requests in flight that one process admits."""
     asked: int = request.param
-    site.restart_web(**({} if asked == 64 else {"MAX_REQUESTS_IN_FLIGHT": str(asked)}))
+    site.restart_web(MAX_REQUESTS_IN_FLIGHT=str(asked))
     yield asked
     site.restart_web()
 

@@ -10,7 +10,7 @@ from django.db import connection
 from compliance.holds import Target, place_hold
 from evidence.api import admission, posting, ratelimit
 from evidence.keys import log_verifier
-from evidence.ledger import Actor, reader, wire
+from evidence.ledger import Actor, loop, reader, wire
 from evidence.ledger.check import check
 from evidence.models import Note, Token
 from evidence.models.people import SERVICE
@@ -183,6 +183,62 @@ def test_a_fault_is_answered_as_a_problem_without_detail(cast, monkeypatch):
     (answer,) = one_by_one(decide(cast))
     assert (answer.status, answer.code) == (500, "internal_error")
     assert b"42" not in answer.body
+
+
+# -- how many are written at once --------------------------------------------------------------------------------------
+
+
+async def _checkpoints(application, cast, *, writers, each, pause=0.0):
+    """How many it takes when each writer waits for its answer, and begins `pause` seconds after the last one."""
+    before = await asyncio.to_thread(_notes)
+
+    async def write(writer):
+        await asyncio.sleep(writer * pause)
+        return [await answered(application, decide(cast, f"{writer} {number}")) for number in range(each)]
+
+    answers = await asyncio.gather(*(write(writer) for writer in range(writers)))
+    assert {answer.status for mine in answers for answer in mine} == {201}
+    return await asyncio.to_thread(_notes) - before
+
+
+def _notes():
+    found = Note.objects.count()
+    connection.close()
+    return found
+
+
+def test_who_writes_alone_waits_for_nobody(cast, monkeypatch):
+    monkeypatch.setattr(loop, "CADENCE", 60)
+
+    async def talk(application):
+        await warm(application, cast)
+        assert await _checkpoints(application, cast, writers=1, each=5) == 5
+        return []
+
+    serving(talk)
+
+
+def test_writers_that_come_back_at_once_wait_for_each_other_alone(cast, monkeypatch):
+    monkeypatch.setattr(loop, "CADENCE", 60)
+
+    async def talk(application):
+        await warm(application, cast)
+        assert 5 <= await _checkpoints(application, cast, writers=8, each=5) <= 12
+        return []
+
+    serving(talk)
+
+
+def test_while_several_write_one_batch_takes_all_that_come_in_its_time(cast, monkeypatch):
+    monkeypatch.setattr(loop, "CADENCE", 1.0)
+
+    async def talk(application):
+        await warm(application, cast)
+        await _checkpoints(application, cast, writers=16, each=1)
+        assert await _checkpoints(application, cast, writers=8, each=1, pause=0.03) <= 2
+        return []
+
+    serving(talk)
 
 
 # -- who asks for too much ---------------------------------------------------------------------------------------------
