@@ -63,6 +63,13 @@ class Seen:
         """Of acknowledged requests that were due after `since` seconds."""
         return percentile([took for due, took in self.admitted if due >= since * _SECOND], percent) / 1e6
 
+    def each_second_ms(self, percent: float, *, since: int = 0) -> list[float]:
+        """The same of what was due in each second by itself, from second `since` on."""
+        seconds: dict[int, list[int]] = {}
+        for due, took in self.admitted:
+            seconds.setdefault(due // _SECOND, []).append(took)
+        return [percentile(took, percent) / 1e6 for second, took in sorted(seconds.items()) if second >= since]
+
     @property
     def seconds(self) -> float:
         """Until the last answer: longer than requests were due, where the server did not keep up."""
