@@ -9,8 +9,8 @@
 
 Latencies are those of acknowledged writes from the moment each was due, without the first second of a run, in which
 what had been saved up in the bucket is spent. A percentile is that of each second, and of these the median: a disk that
-holds a commit for a third of a second, with or without an overload, is in the second where it happened. After the runs the ledger must have grown by
-exactly the acknowledged writes: what was refused is not in it, what was admitted is.
+holds a commit for a third of a second, with or without an overload, is in the second where it happened. After the runs
+the ledger must have grown by exactly the acknowledged writes: what was refused is not in it, what was admitted is.
 
 The capacity is measured once more in the end: where a neighbour has taken the machine's cores meanwhile, what was rated
 before says nothing, and is not judged.

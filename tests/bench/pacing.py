@@ -59,12 +59,8 @@ class Seen:
     #: Every n-th acknowledgement: the number of its request, and the body of the answer.
     samples: list[tuple[int, bytes]] = field(default_factory=list)
 
-    def percentile_ms(self, percent: float, *, since: float = 0.0) -> float:
-        """Of acknowledged requests that were due after `since` seconds."""
-        return percentile([took for due, took in self.admitted if due >= since * _SECOND], percent) / 1e6
-
     def each_second_ms(self, percent: float, *, since: int = 0) -> list[float]:
-        """The same of what was due in each second by itself, from second `since` on."""
+        """The percentile of acknowledged requests that were due in each second, from second `since` on."""
         seconds: dict[int, list[int]] = {}
         for due, took in self.admitted:
             seconds.setdefault(due // _SECOND, []).append(took)

@@ -141,7 +141,13 @@ def test_it_sends_nothing_before_it_is_due_and_keeps_senders_apart():
     for stream in (slow, quick):
         assert [at for at, _ in stream.seen.admitted] == due
         assert min(stream.seen.late) >= 0
-        assert stream.seen.percentile_ms(100, since=0.15) == stream.seen.admitted[2][1] / 1e6
+
+
+def test_each_second_counts_by_itself():
+    seconds = [(0.5, 900), (1.2, 20), (1.4, 10), (1.5, 30), (2.9, 7), (1.9, 40)]
+    seen = pacing.Seen(admitted=[(int(due * 1e9), took * 1_000_000) for due, took in seconds])
+    assert seen.each_second_ms(50, since=1) == [20, 7]
+    assert seen.each_second_ms(95) == [900, 40, 7]
 
 
 def test_it_does_not_send_again_what_was_refused_at_a_pace():
