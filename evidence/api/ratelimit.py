@@ -17,6 +17,7 @@ The script is our own and short: the libraries for this go to the server with ev
 time of a write, and a bucket must be drawn from and debited in one step.
 """
 
+import hashlib
 import logging
 import math
 import os
@@ -311,19 +312,24 @@ def take(principal: str, cost: float = 1, *, name: str = "writes") -> Verdict:
     return _running().take(principal, _policy(name), cost)
 
 
-_senders: dict[str, str] = {}
+#: Whose a header was found to be. Headers are secrets, and are known by their digest.
+_senders: dict[bytes, str] = {}
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode()).digest()
 
 
 def believe(authorization: str, principal: str) -> None:
     """Remember whose a header is, once it was found to be theirs: see `take_unseen`."""
     if len(_senders) >= _MOST:
         _senders.clear()
-    _senders[authorization] = principal
+    _senders[_digest(authorization)] = principal
 
 
 def disbelieve(authorization: str) -> None:
     """Look at it again the next time: it was refused."""
-    _senders.pop(authorization, None)
+    _senders.pop(_digest(authorization), None)
 
 
 def take_unseen(authorization: str, *, name: str = "writes") -> Verdict | None:
@@ -332,7 +338,7 @@ def take_unseen(authorization: str, *, name: str = "writes") -> Verdict | None:
     One whose bucket is empty is refused by that alone, before a body is read or anything is looked up: who asks for
     three times their rate is to cost little more than one that keeps to it. It proves nothing of who asks.
     """
-    principal = _senders.get(authorization)
+    principal = _senders.get(_digest(authorization))
     return take(principal, name=name) if principal is not None else None
 
 
