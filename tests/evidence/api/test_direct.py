@@ -219,7 +219,7 @@ def test_who_writes_alone_waits_for_nobody(cast, monkeypatch):
 
 
 def test_writers_that_come_back_at_once_wait_for_each_other_alone(cast, monkeypatch):
-    monkeypatch.setattr(loop, "CADENCE", 60)
+    monkeypatch.setattr(loop, "CADENCE", 5)
 
     async def talk(application):
         await warm(application, cast)
@@ -230,7 +230,7 @@ def test_writers_that_come_back_at_once_wait_for_each_other_alone(cast, monkeypa
 
 
 def test_while_several_write_one_batch_takes_all_that_come_in_its_time(cast, monkeypatch):
-    monkeypatch.setattr(loop, "CADENCE", 1.0)
+    monkeypatch.setattr(loop, "CADENCE", 2.0)
 
     async def talk(application):
         await warm(application, cast)
