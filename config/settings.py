@@ -63,7 +63,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "evidence.api.ratelimit.RateLimitHeaders",
+    "evidence.api.throttle.RateLimitHeaders",
     "evidence.api.dryrun.NoDryRun",
 ]
 
@@ -179,7 +179,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": None,
-    "DEFAULT_THROTTLE_CLASSES": ["evidence.api.ratelimit.Throttle"],
+    "DEFAULT_THROTTLE_CLASSES": ["evidence.api.throttle.Throttle"],
     "EXCEPTION_HANDLER": "config.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
     "UNICODE_JSON": True,

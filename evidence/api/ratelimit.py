@@ -25,16 +25,12 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
 from redis.exceptions import RedisError
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
 from config.errors import UnavailableError
 
@@ -332,14 +328,14 @@ def disbelieve(authorization: str) -> None:
     _senders.pop(_digest(authorization), None)
 
 
-def take_unseen(authorization: str, *, name: str = "writes") -> Verdict | None:
+def take_unseen(authorization: str) -> Verdict | None:
     """Spend a token of who sent this header the last time it was believed; None of a header that is not known.
 
     One whose bucket is empty is refused by that alone, before a body is read or anything is looked up: who asks for
     three times their rate is to cost little more than one that keeps to it. It proves nothing of who asks.
     """
     principal = _senders.get(_digest(authorization))
-    return take(principal, name=name) if principal is not None else None
+    return take(principal) if principal is not None else None
 
 
 _policies: dict[str, Policy] = {}
@@ -370,35 +366,3 @@ def forget() -> None:
     _process = None
     _policies.clear()
     _senders.clear()
-
-
-# -- the API -----------------------------------------------------------------------------------------------------------
-
-
-class Throttle(BaseThrottle):
-    """DRF's side of it: all calls but `POST records` and its batch, which take their tokens themselves."""
-
-    def allow_request(self, request: Request, view: Any) -> bool:
-        """Raises UnavailableError ``rate_limited``: its answer says what DRF's would not."""
-        uid = getattr(request.user, "uid", None)
-        # Who has no identity (a public log) shares a bucket with all who come from there.
-        who = uid or f"address:{request.META.get('REMOTE_ADDR', '')}"
-        verdict = take(who, name="calls" if uid else "anonymous")
-        request._request.rate_limit = verdict  # type: ignore[attr-defined]  # read by `RateLimitHeaders`
-        verdict.check()
-        return True
-
-
-class RateLimitHeaders:
-    """Middleware: tells each caller of the API what is left."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self._get_response(request)
-        verdict: Verdict | None = getattr(request, "rate_limit", None)
-        if verdict is not None:
-            for name, value in verdict.headers().items():
-                response[name] = value
-        return response
