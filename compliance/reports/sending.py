@@ -104,7 +104,10 @@ def schedule(now: datetime) -> None:
 def _schedule_month(now: datetime) -> None:
     """From the first of a month on, the past month's report is due, if the log reaches back into it."""
     month = Month.of(now).previous
-    if not Record.objects.filter(at__lt=month.end).exists():
+    # `at` never goes back, so the first record says it. Asked for any before the end, a log that is younger than the
+    # month was read through every minute: 0.8 s for two million records.
+    first = Record.objects.order_by("index").values_list("at", flat=True).first()
+    if first is None or first >= month.end:
         return
     Report.objects.get_or_create(
         kind=Report.MONTHLY,

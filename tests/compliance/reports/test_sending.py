@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pypdf import PdfReader
 from pytest_django import Settings
 
@@ -193,6 +195,16 @@ def test_without_an_executive_it_waits_and_says_so(cast: Cast, mailbox: Path) ->
     report = Report.objects.get()
     assert report.state == "waiting"
     assert "No active person has the role executive" in report.error
+
+
+def test_looking_for_what_is_due_reads_no_more_of_the_log_than_its_first_record(cast: Cast, mailbox: Path) -> None:
+    """It is looked for every minute, and a log that is younger than the month holds nothing older."""
+    play_release(cast)
+    with CaptureQueriesContext(connection) as asked:
+        assert sending.send_due(datetime.now(UTC)) == 0
+    of_the_log = [query["sql"] for query in asked if 'FROM "evidence_record"' in query["sql"]]
+    assert any(sql.endswith('ORDER BY "evidence_record"."index" ASC LIMIT 1') for sql in of_the_log)
+    assert not Report.objects.filter(kind=Report.MONTHLY).exists()
 
 
 def test_who_sees_some_systems_only_gets_no_figures_of_all(cast: Cast, mailbox: Path) -> None:
