@@ -19,3 +19,12 @@ def refuse_unfit(**_: Any) -> None:
     from config.fitness import refuse_to_start_unfit
 
     refuse_to_start_unfit()
+
+
+@worker_init.connect(dispatch_uid="behind_who_waits")  # type: ignore[untyped-decorator]  # as above
+def work_behind_who_waits(**_: Any) -> None:
+    """On a machine that has too much to do, pipelines and people come first: nobody waits for the background.
+
+    An anchor of a minute at full load took a core for seconds, and requests piled up meanwhile (docs/performance.md).
+    """
+    os.nice(10)

@@ -11,6 +11,9 @@ from evidence import anchors, artifacts, sign_offs, uploads
 
 logger = logging.getLogger(__name__)
 
+#: Seconds in which publishing leaves the machine to others, for each second that it works.
+_ANCHOR_REST = 2.0
+
 
 @shared_task(name="evidence.tasks.check_artifact")  # type: ignore[untyped-decorator]  # celery has no types
 def check_artifact(artifact_id: int) -> None:
@@ -36,7 +39,7 @@ def publish_anchor() -> None:
     if not anchors.configured():
         return
     try:
-        logger.info("anchors: %s", anchors.publish())
+        logger.info("anchors: %s", anchors.publish(rest=_ANCHOR_REST))
     except (BotoCoreError, ClientError) as error:
         logger.warning("anchors: the store failed, the next round goes on: %s", error)
 

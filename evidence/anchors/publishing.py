@@ -8,6 +8,7 @@
 6. point to it (pointer); without news where the pointer lags, or was written over an hour ago
 """
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -36,8 +37,12 @@ class DeviatesError(Exception):
         self.why = why
 
 
-def publish() -> str:
-    """Do one round and say what was done. Raises botocore's errors where the store fails: the next round goes on."""
+def publish(*, rest: float = 0.0) -> str:
+    """Do one round and say what was done. Raises botocore's errors where the store fails: the next round goes on.
+
+    `rest`: seconds of rest for each second that tiles take. A minute's worth of a busy ledger keeps a core busy for
+    seconds; done at once, whoever writes meanwhile waits.
+    """
     outside = writer()
     newest = outside.newest()  # 1, before the database is read: what is written meanwhile is no deviation
     try:
@@ -49,7 +54,7 @@ def publish() -> str:
             return "the log is empty"
         if newest is not None and newest.size == _size(note):
             return _tend_pointer(outside, newest)
-        published = add(outside, note, newest.size if newest else None)  # 4
+        published = add(outside, note, newest.size if newest else None, rest=rest)  # 4
     except DeviatesError as deviation:
         standing.stop_writes(deviation.why)
         return f"read-only, {deviation.why.code}: {deviation.why.reason}"
@@ -92,11 +97,13 @@ def _size(note: str) -> int:
 # -- 4. object -----------------------------------------------------------------------------------------------------
 
 
-def add(outside: Outside, note: str, previous: int | None) -> Published:
+def add(outside: Outside, note: str, previous: int | None, *, rest: float = 0.0) -> Published:
     """Write the tiles that became full since `previous`, then the checkpoint. Raises `DeviatesError`."""
-    checkpoint = open_anchor(note)
+    checkpoint, began = open_anchor(note), time.monotonic()
     for path, body in _full_tiles(previous or 0, checkpoint.size):
         outside.add(path, body, media_type=BINARY, same=body.__eq__)
+        time.sleep(rest * (time.monotonic() - began))
+        began = time.monotonic()
     version = outside.add(
         f"{CHECKPOINTS}{checkpoint.size}",
         note.encode(),

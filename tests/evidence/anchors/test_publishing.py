@@ -1,6 +1,7 @@
 """Published in an order that survives a crash; evidence never waits for it."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,19 @@ def test_it_publishes_the_checkpoint_under_lock_then_the_row_then_the_pointer(
         (second, first, versions("checkpoints/5")[0]),
     ]
     assert found() == []
+
+
+def test_it_rests_between_tiles_when_told_to(anchors: "S3Client", monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    record(300)
+    started = time.monotonic()
+    assert publishing.publish(rest=2.0) == "published 300"
+    assert len([rest for rest in rests if rest > 0]) == 2  # a bundle and a tile
+    assert sum(rests) < 2 * (time.monotonic() - started)
+    record(300)
+    publishing.publish()
+    assert sum(rests[2:]) == 0
 
 
 def test_it_publishes_full_tiles_and_bundles_as_the_log_serves_them(anchors: "S3Client") -> None:
