@@ -6,9 +6,10 @@ come is owed, and paid from the next block: so a principal gets its rate, whatev
 takes a millisecond, and on a machine that has too much to do much longer, just when limits matter: until it comes a
 process lets a principal have no more than what Valkey last said was left, and what has flowed in since.
 
-Of an empty bucket a process gets what flows in, and spends it evenly until it asks again. Spent at once it would let in
-a burst, then nobody: those who are admitted would wait for each other as if there were no limit. Asked for token by
-token it would keep Valkey, and a thread here, as busy as the writes that are let in (docs/performance.md).
+Of a bucket with less than it asks for a process gets half, and spends it evenly until it asks again. Spent at once it
+would let in a burst, then nobody: those who are admitted would wait for each other as if there were no limit. Given all
+there is, of several processes the one that asks first after a pause would have such a burst to spend. Asked for token
+by token it would keep Valkey, and a thread here, as busy as the writes that are let in (docs/performance.md).
 
 Without Valkey nobody is refused: evidence is worth more than fairness, and admission (`admission.py`) still bounds
 what a process takes on. The outage is logged once, and counted.
@@ -38,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 #: Of a second: how much of a rate a process takes at once.
 _BLOCK_SECONDS = 0.1
-#: Seconds, on average, that a process makes do with what it got of an empty bucket. At random, so that no process
-#: always asks right after another one, and gets nothing.
-_SPELL = 0.04
+#: Seconds, on average, that a process makes do with what it got of an empty bucket, and how far it is from that at
+#: random: so no process always asks right after another one, and gets less.
+_SPELL, _JITTER = 0.04, 0.2
 #: Tokens that may be spent late in one go: requests do not come exactly when there is one.
 _LATE = 3
 #: How long nobody is refused after Valkey did not answer, until it is asked again.
@@ -51,7 +52,7 @@ _MOST = 10_000
 _IDLE = 10.0
 
 # KEYS: the bucket. ARGV: tokens a second, the most it holds, tokens wanted, of which so many are owed already.
-# What is owed is taken even from an empty bucket, up to a minute's worth.
+# What is owed is taken even from an empty bucket, up to a minute's worth. Of less than is wanted, half is given.
 # Answers {tokens given, tokens left}, as texts: numbers would lose their fractions.
 _DRAW = """
 local rate, most, want, owed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -61,7 +62,9 @@ local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = most
 if kept[1] then tokens = math.min(most, tonumber(kept[1]) + math.max(0, now - tonumber(kept[2])) * rate) end
 tokens = math.max(tokens - owed, -60 * rate)
-local given = math.max(0, math.min(want - owed, math.floor(tokens)))
+local free = math.floor(tokens)
+if free < want - owed then free = math.ceil(free / 2) end
+local given = math.max(0, math.min(want - owed, free))
 tokens = tokens - given
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil((most - tokens) / rate * 1000) + 1000)
@@ -189,7 +192,7 @@ class _Share:
         if given >= self.policy.block:
             self.scarce_until = self.pace = 0.0
             return
-        spell = random.uniform(0.5, 1.5) * self.policy.spell  # noqa: S311 -- no secret
+        spell = random.uniform(1 - _JITTER, 1 + _JITTER) * self.policy.spell  # noqa: S311 -- no secret
         if self.tokens < 1:
             spell = max(spell, (1 - left) / self.policy.rate)
         self.pace, self.next_at, self.ask_at = spell / max(1.0, self.tokens), now, now + spell

@@ -126,6 +126,13 @@ def test_what_there_was_of_an_empty_bucket_is_spent_evenly():
     assert share.wants(share.ask_at)
 
 
+def test_whoever_asks_leaves_half_of_what_is_not_enough_to_the_others():
+    with ratelimit.connect() as client:
+        draw = client.register_script(ratelimit._DRAW)
+        given = [draw(keys=["b"], args=[0.001, 40, want, 0])[0] for want in (8, 100, 100, 100, 100, 100, 100, 100)]
+    assert [round(float(tokens)) for tokens in given] == [8, 16, 8, 4, 2, 1, 1, 0]
+
+
 @pytest.mark.parametrize("burst", [20, 200])
 def test_processes_let_in_all_that_flows_into_an_empty_bucket_and_rarely_ask_for_it(burst):
     policy = Policy("writes", rate=400, burst=burst)
