@@ -1,4 +1,4 @@
-"""What Granian, or any ASGI server, loads: machines that write records in front, Django's WSGI behind."""
+"""What the web server (`config/web`), or any other for ASGI, loads: machines that write in front, Django behind."""
 
 import gc
 

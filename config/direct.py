@@ -3,7 +3,9 @@
 import asyncio
 import functools
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -18,18 +20,23 @@ from django.http.request import split_domain_port, validate_host
 from config.api import problem
 from config.errors import ProoftrailError
 from evidence.api import admission, posting, ratelimit
-from evidence.ledger import loop
+from evidence.ledger import Placed, loop
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: Is given an answer's status, and what follows the status line.
+Reply = Callable[[int, bytes], None]
 #: Status, headers, body.
 Answer = tuple[int, dict[str, str], bytes]
-#: The same, as it is sent.
-Messages = tuple[MutableMapping[str, Any], MutableMapping[str, Any]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 PATH = "/api/v1/records"
+_RAW_PATH = PATH.encode()
+#: In the scope's state: the verdict of `ratelimit.take_unseen`, or None.
+_VERDICT = "prooftrail.verdict"
 #: Threads of one process for Django, and how many of them writes may hold: reading goes on meanwhile.
 THREADS, WRITING = 32, 28
 #: What the middleware for browsers would add to an answer.
@@ -41,9 +48,16 @@ _HEADERS = [
 ]
 
 
+class SenderGoneError(OSError):
+    """The connection ended before the request did. Django knows it as an OSError of reading."""
+
+    def __init__(self) -> None:
+        super().__init__("The sender is gone.")
+
+
 class DirectWrites:
     """An ASGI application that takes ``POST records`` straight to the ledger's writer on the event loop, and leaves the
-    rest to Django in threads.
+    rest to Django in threads. From our own web server it takes most of them without a task for each (`take`).
 
     A write looks at the bearer token and nothing else. Sessions, CSRF, messages, static files and redirects are for
     browsers; passing through them and Django's signals took a third of a write's time, and its thread another
@@ -53,45 +67,130 @@ class DirectWrites:
     def __init__(self, application: Application) -> None:
         self._django = WSGIMiddleware(application, workers=THREADS)  # type: ignore[arg-type]  # its own words for the same
         self._writing = asyncio.Semaphore(WRITING)
+        self._long: set[asyncio.Task[None]] = set()
+
+    def take(self, scope: Scope, reply: Reply) -> Callable[[bytes], None] | None:
+        """`config.web.protocol.Taker`: a write of common size, or one whose sender's bucket is empty: that one is
+        refused before its body is read. What was found of the bucket is left in the scope's state: a token is spent."""
+        path, _, query = scope["raw_path"].partition(b"?")
+        if path != _RAW_PATH or scope["method"] != "POST":
+            return None
+        sender = _credential(scope)
+        verdict = scope["state"][_VERDICT] = ratelimit.take_unseen(sender)
+        if verdict is not None and not verdict.allowed:
+            reply(*_refused(verdict.policy, verdict.reset))
+            return None
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not length.isdigit() or int(length) > posting.LARGE:
+            return None
+        scope.update(path=PATH, query_string=query)
+        return _Write(self, scope, sender, verdict, lambda answer: reply(answer[0], _spelled(answer))).take
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == PATH:
-            await self._write(scope, receive, send)
-            return
-
-        async def received() -> MutableMapping[str, Any]:
-            return await receive()  # a coroutine, as a2wsgi wants it; Granian's own is another awaitable
-
-        await self._django(scope, received, send)  # type: ignore[arg-type]  # as above
+            with suppress(SenderGoneError):
+                await self._write(scope, receive, send)
+        else:
+            await self._django(scope, _complete(receive), send)  # type: ignore[arg-type]  # as above
 
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sender = _credential(scope).decode("latin-1")
-        verdict = ratelimit.take_unseen(sender)
-        if verdict is not None and not verdict.allowed:
-            messages = _refused(verdict.policy, verdict.reset)
-        else:
-            try:
-                with admission.writes.one(sender):
-                    limits = verdict.headers() if verdict is not None else {}
-                    answer = await self._answer(scope, await _body(receive), limits)
-            except ProoftrailError as refused:
-                answer = _problem(refused)
-            if answer[0] in {401, 403}:
-                ratelimit.disbelieve(sender)
-            messages = _messages(*answer)
-        for message in messages:
-            await send(message)
+        sender, known = _credential(scope), scope.get("state", {})
+        verdict = known[_VERDICT] if _VERDICT in known else ratelimit.take_unseen(sender)
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    async def _answer(self, scope: Scope, body: bytes, limits: dict[str, str]) -> Answer:
-        sent = _sent(scope, body, limits)
+        def tell(answer: Answer) -> None:
+            if not answered.done():  # who asked may be gone
+                answered.set_result(answer)
+
+        write = _Write(self, scope, sender, verdict, tell)
+        if write.enter():
+            try:
+                body = await _body(receive)
+            except BaseException:
+                write.leave()
+                raise
+            write.go(body)
+        status, headers, body = await answered
+        await send({"type": "http.response.start", "status": status, "headers": _lines(headers, body)})
+        await send({"type": "http.response.body", "body": body})
+
+    def go_the_long_way(self, work: Callable[[], Answer], tell: Callable[[Answer], None]) -> None:
+        """Let a thread do the work, and tell its answer on the loop."""
+
+        async def do() -> None:
+            async with self._writing:
+                tell(await asyncio.get_running_loop().run_in_executor(self._django.executor, work))
+
+        task = asyncio.get_running_loop().create_task(do())
+        self._long.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._long.discard)
+
+
+class _Write:
+    """One write, from where its head is known to its answer."""
+
+    def __init__(
+        self,
+        direct: DirectWrites,
+        scope: Scope,
+        sender: str,
+        verdict: ratelimit.Verdict | None,
+        reply: Callable[[Answer], None],
+    ) -> None:
+        self._direct, self._scope, self._sender, self._verdict, self._reply = direct, scope, sender, verdict, reply
+        self._places = admission.writes
+
+    def take(self, body: bytes) -> None:
+        if self.enter():
+            self.go(body)
+
+    def enter(self) -> bool:
+        """Take a place; where there is none, or no token, that is the answer."""
         try:
-            if sent is not None:
-                return posting.receipt(sent, await posting.write_from_memory(sent))
-        except loop.TheLongWay:
-            pass
-        async with self._writing:
-            running = asyncio.get_running_loop()
-            return await running.run_in_executor(self._django.executor, _in_thread, scope, body, sent, limits)
+            if self._verdict is not None:
+                self._verdict.check()
+            self._places.enter(self._sender)
+        except ProoftrailError as refused:
+            self._reply(_problem(refused))
+            return False
+        return True
+
+    def leave(self) -> None:
+        self._places.leave(self._sender)
+
+    def go(self, body: bytes) -> None:
+        """On from where it has a place."""
+        self._body, self._limits = body, self._verdict.headers() if self._verdict is not None else {}
+        self._sent = _sent(self._scope, body, self._limits)
+        if self._sent is not None:
+            posting.write_from_memory(self._sent, self._told)
+        else:
+            self._told(loop.TheLongWay())
+
+    def _told(self, outcome: Placed | Exception) -> None:
+        if isinstance(outcome, loop.TheLongWay):
+            work = functools.partial(_in_thread, self._scope, self._body, self._sent, self._limits)
+            self._direct.go_the_long_way(work, self._answer)
+            return
+        try:
+            answer = self._answer_to(outcome)
+        except Exception:  # our fault: whoever waits must hear of it
+            logger.exception("an answer could not be made")
+            answer = 500, {"Content-Type": problem.MEDIA_TYPE}, json.dumps(problem.unexpected()).encode()
+        self._answer(answer)
+
+    def _answer_to(self, outcome: Placed | Exception) -> Answer:
+        if isinstance(outcome, Placed) and self._sent is not None:
+            return posting.receipt(self._sent, outcome)
+        if isinstance(outcome, ProoftrailError):
+            return _problem(outcome)
+        raise TypeError(outcome)
+
+    def _answer(self, answer: Answer) -> None:
+        self.leave()
+        if answer[0] in {401, 403}:
+            ratelimit.disbelieve(self._sender)
+        self._reply(answer)
 
 
 def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None, limits: dict[str, str]) -> Answer:
@@ -109,10 +208,10 @@ def _in_thread(scope: Scope, body: bytes, sent: posting.Sent | None, limits: dic
     return response.status_code, dict(response.headers), response.content
 
 
-def _credential(scope: Scope) -> bytes:
+def _credential(scope: Scope) -> str:
     """What is sent as Authorization; empty where that is nothing, or comes twice."""
     found = [value for name, value in scope["headers"] if name == b"authorization"]
-    return found[0] if len(found) == 1 else b""
+    return found[0].decode("latin-1") if len(found) == 1 else ""
 
 
 def _sent(scope: Scope, body: bytes, limits: dict[str, str]) -> posting.Sent | None:
@@ -139,8 +238,21 @@ def _is_ours(host: bytes) -> bool:
     return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
+def _complete(receive: Receive) -> Receive:
+    """A request that ends before its end is an error where it is read, not a shorter one."""
+
+    async def received() -> MutableMapping[str, Any]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise SenderGoneError
+        return message
+
+    return received
+
+
 async def _body(receive: Receive) -> bytes:
     """The request's body, or as much of it as shows that it is too large."""
+    receive = _complete(receive)
     body, more = b"", True
     while more and len(body) <= settings.MAX_BODY_BYTES:
         message = await receive()
@@ -155,13 +267,18 @@ def _problem(refused: ProoftrailError) -> Answer:
 
 
 @functools.lru_cache(maxsize=1024)
-def _refused(policy: ratelimit.Policy, reset: int) -> Messages:
+def _refused(policy: ratelimit.Policy, reset: int) -> tuple[int, bytes]:
     """Made once: who is refused is answered thousands of times a second."""
-    return _messages(*_problem(ratelimit.RateLimitedError(ratelimit.Verdict(False, policy, 0, reset))))
+    answer = _problem(ratelimit.RateLimitedError(ratelimit.Verdict(False, policy, 0, reset)))
+    return answer[0], _spelled(answer)
 
 
-def _messages(status: int, headers: Mapping[str, str], body: bytes) -> Messages:
+def _spelled(answer: Answer) -> bytes:
+    """As it follows the status line."""
+    _, headers, body = answer
+    return b"".join([*(b"%s: %s\r\n" % line for line in _lines(headers, body)), b"\r\n", body])
+
+
+def _lines(headers: Mapping[str, str], body: bytes) -> list[tuple[bytes, bytes]]:
     lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    lines += [*_HEADERS, (b"content-length", b"%d" % len(body))]
-    start = {"type": "http.response.start", "status": status, "headers": lines}
-    return start, {"type": "http.response.body", "body": body}
+    return [*lines, *_HEADERS, (b"content-length", b"%d" % len(body))]

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from config.stack import ports, services
+from config.stack.processes import Child
 from tests.config.stack.running import clean_environment
 from tests.conftest import Clone
 
@@ -14,6 +15,13 @@ from tests.conftest import Clone
 @contextmanager
 def served(ledger: Clone, folder: Path, **variables: str) -> Iterator[str]:
     """Its address, while it answers."""
+    with server(ledger, folder, **variables) as (url, _):
+        yield url
+
+
+@contextmanager
+def server(ledger: Clone, folder: Path, **variables: str) -> Iterator[tuple[str, Child]]:
+    """Its address and its process."""
     (port,) = ports.choose(1)
     url = f"http://127.0.0.1:{port}"
     env = clean_environment(PYTHONUNBUFFERED="1", DJANGO_SETTINGS_MODULE="config.settings") | ledger.environment
@@ -31,6 +39,6 @@ def served(ledger: Clone, folder: Path, **variables: str) -> Iterator[str]:
     child = services.start_web(env, port=port, logs=folder / "logs")
     try:
         services.wait_for_web(child, port=port)
-        yield url
+        yield url, child
     finally:
         child.stop()

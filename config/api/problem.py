@@ -218,10 +218,14 @@ def server_error(request: HttpRequest) -> JsonResponse:
                 retry_after=2,
             )
         )
-    document = body(
+    return JsonResponse(unexpected(), status=500, content_type=MEDIA_TYPE)
+
+
+def unexpected() -> dict[str, Any]:
+    """What is said of a fault of ours."""
+    return body(
         status=500,
         code="internal_error",
         title="Internal error",
         detail="The request failed on our side. Nothing of it is half-written; retry with the same Idempotency-Key.",
     )
-    return JsonResponse(document, status=500, content_type=MEDIA_TYPE)

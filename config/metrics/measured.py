@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from config.metrics.board import Board, route_of, status_of
 from evidence.api import ratelimit
@@ -11,7 +11,15 @@ from evidence.api import ratelimit
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Reply = Callable[[int, bytes], None]
+
+
+class Application(Protocol):
+    """An ASGI application that takes requests as `config.web.protocol.Taker` does."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None: ...
+
+    def take(self, scope: Message, reply: Reply) -> Callable[[bytes], None] | None: ...
 
 
 class Measured:
@@ -33,9 +41,7 @@ class Measured:
             code = code or message.get("status", 0)
             return send(message)
 
-        # Made by the first request: a process that is forked after loading has a file of its own.
-        board = self._board = self._board or Board.open(self._folder)
-        route, began = route_of(scope["method"], scope["path"]), perf_counter()
+        board, route, began = self._mine(), route_of(scope["method"], scope["path"]), perf_counter()
         board.begin(route)
         try:
             await self._application(scope, receive, noting)
@@ -43,6 +49,39 @@ class Measured:
             code = code or 500  # as the server will say
             raise
         finally:
-            board.end(route, status_of(code), perf_counter() - began)
-            counters = ratelimit.counters()
-            board.note(counters.refused, counters.unanswered)
+            self._end(board, route, code, began)
+
+    def take(self, scope: Message, reply: Reply) -> Callable[[bytes], None] | None:
+        board, began, is_under_way = self._mine(), perf_counter(), False
+        route = route_of(scope["method"], scope["raw_path"].decode("latin-1").partition("?")[0])
+
+        def begin() -> None:
+            nonlocal is_under_way
+            is_under_way = True
+            board.begin(route)
+
+        def end(status: int, rest: bytes) -> None:
+            if not is_under_way:
+                begin()
+            self._end(board, route, status, began)
+            reply(status, rest)
+
+        taken = self._application.take(scope, end)
+        if taken is None:
+            return None
+
+        def whole(body: bytes) -> None:
+            begin()
+            taken(body)
+
+        return whole
+
+    def _mine(self) -> Board:
+        """Made by the first request: a process that is forked after loading has a file of its own."""
+        self._board = self._board or Board.open(self._folder)
+        return self._board
+
+    def _end(self, board: Board, route: int, code: int, began: float) -> None:
+        board.end(route, status_of(code), perf_counter() - began)
+        counters = ratelimit.counters()
+        board.note(counters.refused, counters.unanswered)

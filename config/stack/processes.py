@@ -126,7 +126,7 @@ def spawn(
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(stop_signal),
+                preexec_fn=die_with_parent(stop_signal),
                 **identity_arguments(account),
             )
     except OSError as error:
@@ -146,7 +146,8 @@ def ended_on_failure(child: Child) -> Iterator[None]:
         raise
 
 
-def _die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
+    """For a child's ``preexec_fn``. None where the kernel knows no such thing."""
     if _LIBC is None:
         return None
     libc = _LIBC

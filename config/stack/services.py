@@ -30,16 +30,15 @@ def without_owner(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, "OWNER_DATABASE_URL": ""}
 
 
-#: How Granian is told what it loads.
-SERVED = ("--interface", "asginl", "config.asgi:application")
+#: The module that serves.
+SERVED = ("config.web",)
 
 
 def start_web(env: Mapping[str, str], *, port: int, logs: Path, served: Sequence[str] = SERVED) -> Child:
-    """Granian. One of its defaults is changed: a killed worker would stop the server."""
+    """Two workers. `served`: another server's module and arguments; it is told host, port and workers."""
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    options += ["--respawn-failed-workers", "--workers-kill-timeout", "10", "--no-ws"]
     web_env = {**without_owner(env), "DATABASE_POOL": "1"}
-    command = [sys.executable, "-m", "granian", *options, *served]
+    command = [sys.executable, "-m", *served, *options]
     return spawn("The web server", command, log=logs / "web.log", env=web_env, cwd=ROOT)
 
 

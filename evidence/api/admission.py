@@ -1,4 +1,4 @@
-"""How much one process takes on at once, counted before a body is read: a full service says so at once (R4.2)."""
+"""How much one process takes on at once, counted before a large body is read: a full service says so at once (R4.2)."""
 
 import threading
 from collections import Counter
@@ -16,22 +16,32 @@ class Places:
     def __init__(self, places: int) -> None:
         self._places, self._share = places, max(1, places * 3 // 4)
         self._taken: Counter[str] = Counter()
+        self._all = 0
         self._lock = threading.Lock()
 
     @contextmanager
     def one(self, sender: str) -> Iterator[None]:
-        """A place for the sender, known by what it sends as Authorization. Raises UnavailableError ``busy``."""
-        with self._lock:
-            if self._taken.total() >= self._places or self._taken[sender] >= self._share:
-                raise UnavailableError("The service is busy. Retry with the same key.", code="busy")
-            self._taken[sender] += 1
+        """`enter`, and `leave` in the end."""
+        self.enter(sender)
         try:
             yield
         finally:
-            with self._lock:
-                self._taken[sender] -= 1
-                if not self._taken[sender]:
-                    del self._taken[sender]
+            self.leave(sender)
+
+    def enter(self, sender: str) -> None:
+        """Take a place for the sender, known by what it sends as Authorization. Raises UnavailableError ``busy``."""
+        with self._lock:
+            if self._all >= self._places or self._taken[sender] >= self._share:
+                raise UnavailableError("The service is busy. Retry with the same key.", code="busy")
+            self._taken[sender] += 1
+            self._all += 1
+
+    def leave(self, sender: str) -> None:
+        with self._lock:
+            self._all -= 1
+            self._taken[sender] -= 1
+            if not self._taken[sender]:
+                del self._taken[sender]
 
 
 #: For records one by one, and for batches: fewer, since each keeps a core busy.

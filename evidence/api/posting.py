@@ -108,12 +108,12 @@ def _first_answer(sent: Sent) -> Outcome | None:
         return None
 
 
-async def write_from_memory(sent: Sent) -> Placed:
-    """The same on the event loop, by what this process remembers. Raises `loop.TheLongWay` where `write` is to be
-    asked, else UnavailableError."""
+def write_from_memory(sent: Sent, tell: loop.Tell) -> None:
+    """The same on the event loop, by what this process remembers: `tell` is told, as by `loop.write`."""
     if len(sent.body) > LARGE or "dry_run" in sent.query:
-        raise loop.TheLongWay
-    return await loop.write(lambda: _draft(sent, authority.remembered()))
+        tell(loop.TheLongWay())
+    else:
+        loop.write(lambda: _draft(sent, authority.remembered()), tell)
 
 
 def _sender(sent: Sent, facts: Facts) -> tuple[Token, Principal]:

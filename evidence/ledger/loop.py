@@ -1,10 +1,10 @@
 """Group commit on the event loop: how ``POST records`` writes when nothing is unusual.
 
-Writers are coroutines. The loop prepares their records one by one, looking at the network in between, and one task
-writes them in batches through a connection of its own, as `evidence/ledger/store.py` does. While PostgreSQL works, the
-next batch is being prepared (docs/performance.md). A batch costs about the same whatever is in it: while several write,
-the next one waits for a moment for more of them, or what is busy with half of its load already has nothing left for an
-overload. Who writes alone waits for nobody.
+Who writes is told by a callback, without a task. The loop prepares records one by one, looking at the network in
+between, and one task writes them in batches through a connection of its own, as `evidence/ledger/store.py` does. While
+PostgreSQL works, the next batch is being prepared (docs/performance.md). A batch costs about the same whatever is in
+it: while several write, the next one waits for a moment for more of them, or what is busy with half of its load already
+has nothing left for an overload. Who writes alone waits for nobody.
 
 What is not ordinary goes `TheLongWay`, through a thread that may ask the database: a record that hangs on others or on
 tables that this process does not remember, one that was recorded before or is to be refused. So everything that is
@@ -12,10 +12,11 @@ said to a writer but its receipt is said there, and nothing twice.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -27,10 +28,14 @@ from evidence.ledger import head, rows, store, wire
 from evidence.ledger.appender import MAX_GROUP, PATIENCE_SECONDS, not_in_time
 from evidence.ledger.draft import Draft, Placed
 
+logger = logging.getLogger(__name__)
+
 Make = Callable[[], Draft]
+#: Is told what became of a record, once: where it was placed, TheLongWay, or UnavailableError.
+Tell = Callable[[Placed | Exception], None]
 
 #: Seconds from the beginning of one batch to that of the next, where not all who may be expected are there before.
-CADENCE = 0.02
+CADENCE = 0.025
 
 
 class TheLongWay(Exception):  # noqa: N818 -- no error, a direction
@@ -40,27 +45,23 @@ class TheLongWay(Exception):  # noqa: N818 -- no error, a direction
 @dataclass(eq=False)
 class _Item:
     make: Make
-    placed: "asyncio.Future[Placed]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    tell: Tell
+    _told: bool = False
 
-    def settle(self, placed: Placed) -> None:
-        if not self.placed.done():
-            self.placed.set_result(placed)
+    def settle(self, outcome: Placed | Exception) -> None:
+        """The first outcome counts. What goes wrong in telling it concerns nobody else in the batch."""
+        if not self._told:
+            self._told = True
+            try:
+                self.tell(outcome)
+            except Exception:
+                logger.exception("a writer could not be told what became of its record")
 
-    def fail(self, error: Exception) -> None:
-        """Without its traceback, which would hold what holds the error: a cycle for each refusal, until the collector
-        stops everybody for them."""
-        if not self.placed.done():
-            self.placed.set_exception(error.with_traceback(None))
 
-
-async def write(make: Make) -> Placed:
-    """Write what `make` makes from memory. Raises TheLongWay; UnavailableError ``ledger_busy``,
-    ``ledger_unavailable`` where it may have been written."""
-    placed = _running().take(make)
-    try:
-        return await placed
-    finally:
-        del placed  # as in `_Item.fail`
+def write(make: Make, tell: Tell) -> None:
+    """Write what `make` makes from memory, on the running loop, and `tell` what became of it: TheLongWay, and
+    UnavailableError ``ledger_busy``, ``ledger_unavailable`` where it may have been written."""
+    _running().take(_Item(make, tell))
 
 
 _appender: "_LoopAppender | None" = None
@@ -100,15 +101,13 @@ class _LoopAppender:
         self._hang_up()
         self._connection.close()
 
-    def take(self, make: Make) -> "asyncio.Future[Placed]":
+    def take(self, item: _Item) -> None:
         """Prepare what is to be written now, or in its turn."""
-        item = _Item(make)
         if self._preparing is not None and not self._preparing.done():
             self._inbox.append(item)
         else:
             self._prepare_one(item)
             self._preparing = self.loop.create_task(self._prepare_in_turns())
-        return item.placed
 
     async def _prepare_in_turns(self) -> None:
         await asyncio.sleep(0)
@@ -123,9 +122,9 @@ class _LoopAppender:
                 raise TheLongWay
             rows.spelled(draft)
         except UnavailableError as refused:  # nothing that asking the database would change
-            item.fail(refused)
+            item.settle(refused)
         except Exception:  # also that the database may not be asked here; the long way says what it was
-            item.fail(TheLongWay())
+            item.settle(TheLongWay())
         else:
             self._ready.append((item, draft))
             if len(self._ready) >= self._expected:
@@ -144,11 +143,11 @@ class _LoopAppender:
             except TimeoutError:
                 self._hang_up()
                 for item, _ in group:
-                    item.fail(not_in_time())
+                    item.settle(not_in_time())
             except Exception:  # the long way says what it was
                 await self._roll_back()
             for item, _ in group:
-                item.fail(TheLongWay())
+                item.settle(TheLongWay())
 
     async def _gather(self) -> None:
         """Until all who may be expected are ready, or it is time: one large batch is less work than two."""
@@ -157,8 +156,8 @@ class _LoopAppender:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._began + CADENCE):
                     await self._enough.wait()
-        while self._inbox:
-            await asyncio.sleep(0)
+        while self._inbox:  # those who came before it was time come along, however busy the network is meanwhile
+            self._prepare_one(self._inbox.popleft())
 
     async def _write_group(self, group: Sequence[tuple[_Item, Draft]]) -> None:
         line = self._line if self._line is not None and self._line.is_open else await self._connect()
@@ -177,7 +176,7 @@ class _LoopAppender:
             await line.send(wire.order(*calls, commit=True))
         except psycopg.OperationalError as error:
             for row in batch.rows:
-                group[row.position][0].fail(store.lost(error))
+                group[row.position][0].settle(store.lost(error))
             raise
         head.saw_size(batch.size)
         for position, placed in settle().items():

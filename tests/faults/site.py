@@ -1,7 +1,7 @@
 """A site of the product whose parts can be killed, stopped and started one by one.
 
 It consists of what `make run` starts, through the same functions and with the same options: PostgreSQL with fsync,
-Valkey, SeaweedFS, Granian, worker and beat. Only the supervisor is missing, which ends everything when one part dies.
+Valkey, SeaweedFS, web server, worker and beat. Only the supervisor is missing, which ends everything when a part dies.
 """
 
 import json
@@ -114,8 +114,8 @@ class Site:
         assert wait_until(self._workers_have_started, timeout=_RECOVERY_SECONDS), self.web.recent_output()
 
     def _workers_have_started(self) -> bool:
-        said = (self.stack.logs / "web.log").read_text(errors="replace").rpartition("Starting granian")[2]
-        return said.count("Started worker-") >= 2
+        said = (self.stack.logs / "web.log").read_text(errors="replace").rpartition("workers serve")[2]
+        return said.count("this worker answers") >= 2
 
     def restart_web(self, **variables: str) -> None:
         """With other settings; none of the earlier ones stays."""
@@ -123,7 +123,7 @@ class Site:
         self.start_web(**variables)
 
     def web_workers(self) -> list[int]:
-        return [pid for pid in children_of(self.web.process.pid) if b"resource_tracker" not in _command(pid)]
+        return children_of(self.web.process.pid)
 
     def kill_web_worker(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -204,10 +204,3 @@ def children_of(pid: int) -> list[int]:
             if int(fields[1]) == pid and fields[0] not in "ZX":
                 found.append(int(entry.name))
     return sorted(found)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

@@ -90,7 +90,7 @@ def test_it_refuses_strangers_at_every_engine(stack: RunningStack) -> None:
 
 def test_it_keeps_the_owner_of_the_tables_from_the_service(stack: RunningStack) -> None:
     children = {child["command"]: child["pid"] for child in stack.state["children"]}
-    served = [pid for command, pid in children.items() if "granian" in command or "celery" in command]
+    served = [pid for command, pid in children.items() if "config.web" in command or "celery" in command]
     assert len(served) == 3
     (worker,) = (pid for command, pid in children.items() if "celery" in command and " worker " in command)
     for pid in served:

@@ -1,4 +1,4 @@
-"""Talks to one process of the service as Granian does, without a network."""
+"""Talks to one process of the service as the web server does, without a network."""
 
 import asyncio
 import json
@@ -44,12 +44,15 @@ class Ask:
     @property
     def scope(self) -> dict[str, Any]:
         lines = [("host", self.host), ("content-length", str(len(self.body))), *self.headers]
+        target = f"{self.path}?{self.query}" if self.query else self.path
         return {
             "type": "http",
             "http_version": "1.1",
             "method": self.method,
             "scheme": "http",
             "path": self.path,
+            "raw_path": target.encode(),
+            "state": {},
             "query_string": self.query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in lines],
         }
@@ -63,6 +66,26 @@ def django(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
 async def answered(
     application: DirectWrites, ask: Ask, receive: Callable[[], Awaitable[dict[str, Any]]] | None = None
 ) -> Answer:
+    """As our server asks: whether the application takes it, else by ASGI."""
+    scope, told = ask.scope, asyncio.get_running_loop().create_future()
+    whole = application.take(scope, lambda *answer: told.set_result(answer))
+    if whole is not None:
+        whole(ask.body)
+    elif not told.done():
+        return await answered_by_asgi(application, ask, receive, scope=scope)
+    status, rest = await told
+    head, _, body = rest.partition(b"\r\n\r\n")
+    lines = (line.partition(": ") for line in head.decode().split("\r\n"))
+    return Answer(status, {name: value for name, _, value in lines}, body)
+
+
+async def answered_by_asgi(
+    application: DirectWrites,
+    ask: Ask,
+    receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+    *,
+    scope: dict[str, Any] | None = None,
+) -> Answer:
     sent: list[Any] = []
     pieces = [ask.body[: len(ask.body) // 2], ask.body[len(ask.body) // 2 :]]
 
@@ -72,7 +95,7 @@ async def answered(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await application(ask.scope, receive or in_pieces, send)
+    await application(scope or ask.scope, receive or in_pieces, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Answer(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
 

@@ -1,14 +1,16 @@
-"""POST records as Granian serves it: records and refusals are as through Django, and the rest is Django's."""
+"""POST records as the web server serves it: records and refusals are as through Django, and the rest is Django's."""
 
 import asyncio
 import gc
 import time
+from io import BytesIO
 from typing import Any
 
 import pytest
 from django.db import connection
 
 from compliance.holds import Target, place_hold
+from config.direct import DirectWrites
 from evidence.api import admission, posting, ratelimit
 from evidence.keys import log_verifier
 from evidence.ledger import Actor, loop, reader, wire
@@ -17,7 +19,18 @@ from evidence.models import Note, Token
 from evidence.models.people import SERVICE
 from evidence.people import revoke_token
 from evidence.tlog.receipt import parse_receipt, verify_receipt
-from tests.evidence.api.direct import Ask, all_at_once, answered, decide, one_by_one, says, serving, warm
+from tests.evidence.api.direct import (
+    Ask,
+    all_at_once,
+    answered,
+    answered_by_asgi,
+    decide,
+    django,
+    one_by_one,
+    says,
+    serving,
+    warm,
+)
 
 
 @pytest.fixture
@@ -64,6 +77,62 @@ def test_it_writes_on_the_event_loop_what_it_can_judge_from_memory(cast, no_long
         assert answer.headers["content-length"] == str(len(answer.body))
         assert all(step.ok for step in verify_receipt(parse_receipt(answer.body), verifiers=[log_verifier()]))
     assert check() == []
+
+
+def test_another_server_for_asgi_gets_the_same_answers(cast, few_writes):
+    async def unread():
+        raise AssertionError("the body is read")
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def talk(application):
+        large = Ask(b"[" * 2_000_000, decide(cast).headers)
+        answers = [await answered_by_asgi(application, ask) for ask in (decide(cast), large)]
+        with pytest.raises(IndexError):  # nothing was sent: there is nobody to send it to
+            await answered_by_asgi(application, decide(cast), gone)
+        return [*answers, *[await answered_by_asgi(application, decide(cast), unread) for _ in range(3)]]
+
+    size = reader.size()
+    assert [answer.status for answer in serving(talk)] == [201, 413, 429, 429, 429]
+    assert reader.size() == size + 1
+
+
+def test_a_request_that_ends_before_its_end_is_not_taken_for_a_shorter_one():
+    def reads(environ, start_response):
+        with pytest.raises(OSError, match="gone"):
+            environ["wsgi.input"].read()
+        return django(environ | {"wsgi.input": BytesIO(b"nothing")}, start_response)
+
+    pieces = iter(
+        [{"type": "http.request", "body": b'{"kind"', "more_body": True}, {"type": "http.disconnect"}],
+    )
+
+    async def receive():
+        return next(pieces)
+
+    async def talk():
+        return await answered_by_asgi(DirectWrites(reads), Ask(path="/api/v1/records/batch"), receive)
+
+    assert asyncio.run(talk()).body == b"Django's answer to nothing"
+
+
+def test_what_goes_wrong_with_an_answer_is_said_and_takes_nobodys_place(cast, monkeypatch):
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("the secret is 42")
+
+    async def talk(application):
+        await warm(application, cast)
+        with monkeypatch.context() as patched:
+            patched.setattr(posting, "receipt", fail)
+            patched.setattr(admission, "writes", admission.Places(1))
+            return [await answered(application, decide(cast, str(number))) for number in range(2)]
+
+    size = reader.size()
+    for answer in serving(talk):
+        assert (answer.status, answer.code) == (500, "internal_error")
+        assert b"42" not in answer.body
+    assert reader.size() == size + 4
 
 
 def test_many_at_once_share_checkpoints_and_fill_tiles(cast):

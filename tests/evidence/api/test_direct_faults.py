@@ -1,4 +1,4 @@
-"""POST records as Granian serves it, when the database goes away: written once, or said that it is not known."""
+"""POST records as the web server serves it, when the database goes away: written once, or said that it is not known."""
 
 import asyncio
 import time
