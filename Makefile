@@ -29,8 +29,11 @@ bootstrap = set -e; python=; \
 	fi; \
 	"$$python" -m config.stack.bootstrap
 
-demo run bench:
+demo run:
 	@$(bootstrap) run; exec .venv/bin/python -m config.stack $@
+
+bench:
+	@$(bootstrap) dev; exec .venv/bin/python -m config.stack bench
 
 reset:
 	@$(bootstrap) run; exec .venv/bin/python -m config.stack reset

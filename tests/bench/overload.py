@@ -7,10 +7,11 @@
 4. Two pipelines, each with a bucket of half the rated load: one keeps to it, while the other first does too and then
    floods, so that together they offer three times the rated load. Shown is the one that keeps to it.
 
-Latencies are those of acknowledged writes from the moment each was due, without the first second of a run, in which
-what had been saved up in the bucket is spent. A percentile is that of each second, and of these the median: a disk that
-holds a commit for a third of a second, with or without an overload, is in the second where it happened. After the runs
-the ledger must have grown by exactly the acknowledged writes: what was refused is not in it, what was admitted is.
+Latencies are those of acknowledged writes from the moment each was due, without the first two seconds of a run, in
+which what had been saved up in the bucket is let in at once and worked off. A percentile is that of each second, and of
+these the median: a disk that holds a commit for a third of a second, with or without an overload, is in the second
+where it happened. After the runs the ledger must have grown by exactly the acknowledged writes: what was refused is not
+in it, what was admitted is.
 
 The capacity is measured once more in the end: where a neighbour has taken the machine's cores meanwhile, what was rated
 before says nothing, and is not judged.
@@ -38,8 +39,8 @@ RATED, TIMES = 0.6, 3
 WANTED = 1.2
 #: Of a second: how much of its rate a bucket holds. Enough for what random arrivals bring together.
 _BURST = 0.5
-#: Seconds of each run: the bucket is emptied, and does not count.
-_WARM_UP = 1
+#: Seconds of each run in which the bucket is emptied, and what it held is worked off: they do not count.
+_WARM_UP = 2
 _SAMPLE_EVERY = 100
 #: How far the capacity may move during the measurement.
 _DRIFT = 0.15
@@ -69,7 +70,7 @@ def measure(stage: Stage) -> list[Row]:
     with stage.serving(stage.env, name="capacity") as server:
         pipelines = [stage.new_pipeline(server), stage.new_pipeline(server)]
         most = capacity(stage, server, pipelines[0])
-    rated, seconds = RATED * most, 3.0 if stage.quick else 6.0
+    rated, seconds = RATED * most, 4.0 if stage.quick else 6.0
     rows = [_capacity("capacity", most)]
     one = [Load("one pipeline", f"{times} × rated", [times * rated]) for times in (1, TIMES)]
     two = [

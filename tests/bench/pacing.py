@@ -12,7 +12,7 @@ took the generator as long as the server takes to give one, on the same cores.
 """
 
 import random
-import selectors
+import select
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -111,19 +111,20 @@ class _Clocked:
     def __init__(self, senders: Sequence[_Sender], sample_every: int) -> None:
         self.senders = senders
         self.sample_every = sample_every
-        self.selector = selectors.EpollSelector()
+        self.ready = select.epoll()
+        self.whose: dict[int, tuple[_Sender, Connection]] = {}
         self.began = self.heard = 0
 
     def finish(self) -> None:
         try:
             for sender in self.senders:
                 for connection in sender.all:
-                    self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
+                    self._listen(sender, connection)
             self.began = time.perf_counter_ns()
             while not all(sender.done for sender in self.senders):
                 self._tick()
         finally:
-            self.selector.close()
+            self.ready.close()
             for sender in self.senders:
                 for connection in sender.all:
                     connection.socket.close()
@@ -135,8 +136,8 @@ class _Clocked:
     def _tick(self) -> None:
         now = self.now
         time.sleep((_TICK - now % _TICK) / _SECOND)
-        for key, _ in self.selector.select(0):
-            self._read(*key.data)
+        for number, _ in self.ready.poll(0):
+            self._read(*self.whose[number])
             self.heard = now
         for sender in self.senders:
             while (connection := sender.due(self.now)) is not None:
@@ -145,6 +146,11 @@ class _Clocked:
                 self.heard = now
         if now - self.heard > _PATIENCE:
             raise LoadError("No answer came within a minute.")
+
+    def _listen(self, sender: _Sender, connection: Connection) -> None:
+        connection.socket.settimeout(None)  # with one, the kernel is asked each time whether it may be sent or read
+        self.ready.register(connection.socket, select.EPOLLIN)
+        self.whose[connection.socket.fileno()] = sender, connection
 
     def _send(self, sender: _Sender, connection: Connection) -> None:
         try:
@@ -166,9 +172,9 @@ class _Clocked:
         sender.stream.seen.lost += 1
         if sender.stream.seen.lost > 1000:
             raise LoadError("The server keeps closing connections.")
-        self.selector.unregister(connection.socket)
+        del self.whose[connection.socket.fileno()]
         connection.reconnect()
-        self.selector.register(connection.socket, selectors.EVENT_READ, (sender, connection))
+        self._listen(sender, connection)
         self._send(sender, connection)
 
     def _answered(self, sender: _Sender, connection: Connection, status: int, head: bytes, body: bytes) -> None:

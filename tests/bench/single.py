@@ -33,7 +33,7 @@ SAMPLE_EVERY = 100
 #: More requests than any way of writing gets through in a second: they are made before the clock starts.
 _MOST_PER_SECOND = {1: 700, 8: 2500, 64: 4000}
 #: How the baseline is served.
-PLAIN = ("--interface", "wsgi", "--blocking-threads", "32", "config.wsgi:application")
+PLAIN = ("granian", "--no-ws", "--interface", "wsgi", "--blocking-threads", "32", "config.wsgi:application")
 _numbers = count()
 
 

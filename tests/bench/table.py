@@ -14,7 +14,10 @@ from typing import Any
 
 from config.stack.services import ROOT
 
-_PACKAGES = ["django", "djangorestframework", "granian", "psycopg", "cryptography", "jsonschema-rs", "zstandard"]
+_PACKAGES = [
+    *("django", "djangorestframework", "uvicorn", "uvloop", "granian"),
+    *("psycopg", "cryptography", "jsonschema-rs", "zstandard"),
+]
 
 
 @dataclass(frozen=True)
