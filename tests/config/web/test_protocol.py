@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -183,10 +184,11 @@ def test_who_is_answered_may_not_send_on_for_ever(path):
         client.send(post(path, length=10**12))
         await client.answer()
         sent = 0
-        while not client.protocol.transport.is_closing():
-            client.send(b"x" * 100_000)
-            await client.writer.drain()
-            sent += 100_000
+        with suppress(ConnectionError):  # that it was hung up on may be told in the middle of it
+            while not client.protocol.transport.is_closing():
+                client.send(b"x" * 100_000)
+                sent += 100_000
+                await client.writer.drain()
         assert MAX_UNREAD < sent < 2 * MAX_UNREAD
 
     talk(to)
