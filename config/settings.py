@@ -228,7 +228,7 @@ RECORD_KEY_FILE = env.str("RECORD_KEY_FILE", str(DATA_DIR / "keys" / "record.key
 LOG_PUBLIC = env.bool("LOG_PUBLIC", False)
 #: Seconds for which a process gathers when tokens were last used, before it writes that down.
 TOKEN_USE_INTERVAL = env.float("TOKEN_USE_INTERVAL", 60)
-MAX_REQUESTS_IN_FLIGHT = env.int("MAX_REQUESTS_IN_FLIGHT", 128)
+MAX_REQUESTS_IN_FLIGHT = env.int("MAX_REQUESTS_IN_FLIGHT", 256)
 MAX_BATCHES_IN_FLIGHT = env.int("MAX_BATCHES_IN_FLIGHT", 4)
 MAX_BATCH_LINES = env.int("MAX_BATCH_LINES", 1_000_000)
 #: YAML of a company's own kinds, policies, controls and retention classes; searched after the built-in ones.

@@ -4,8 +4,11 @@ One that waits for an answer before it sends the next request slows down togethe
 the very waits that it is to measure (coordinated omission). Here each request has a moment at which it is due, and its
 latency runs from that moment, wherever it waited: in a server's queue, or for a free connection of its sender.
 
-Requests are due at random (Poisson), as those of many jobs that know nothing of each other. What is refused (429, 503)
-is counted and not sent again: so what is offered stays what it is, however much of it is refused.
+Requests are due at random (Poisson) and go over any idle connection, as those of many jobs that know nothing of each
+other. Taken in the order in which they became idle, the connections of a batch that was just acknowledged would be used
+one after the other: its worker's next batch would come within the moments in which it gathers it, and wait for less
+than those who come at any time (measured: 14 ms for 18). What is refused (429, 503) is counted and not sent again: so
+what is offered stays what it is, however much of it is refused.
 
 The clock ticks: what came in is read, and what is due is sent, twice in a millisecond. Looking at each answer by itself
 took the generator as long as the server takes to give one, on the same cores.
@@ -14,7 +17,7 @@ took the generator as long as the server takes to give one, on the same cores.
 import random
 import select
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count, takewhile
@@ -90,8 +93,9 @@ class _Sender:
     def __init__(self, port: int, stream: Stream) -> None:
         self.stream = stream
         self.next = 0
-        self.idle = deque(Connection(port) for _ in range(stream.connections))
+        self.idle = [Connection(port) for _ in range(stream.connections)]
         self.all = list(self.idle)
+        self._draw = random.Random(len(self.all)).random  # noqa: S311 -- as in `arrivals`
 
     @property
     def done(self) -> bool:
@@ -101,7 +105,9 @@ class _Sender:
         """A connection for the next request if that is due, with its number and moment."""
         if not self.idle or self.next == len(self.stream.due) or self.stream.due[self.next] > now:
             return None
-        connection = self.idle.popleft()
+        drawn = int(self._draw() * len(self.idle))
+        self.idle[drawn], self.idle[-1] = self.idle[-1], self.idle[drawn]
+        connection = self.idle.pop()
         connection.number, connection.began = self.next, self.stream.due[self.next]
         self.next += 1
         return connection

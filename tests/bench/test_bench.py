@@ -5,9 +5,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import pytest
 
@@ -143,6 +145,20 @@ def test_it_sends_nothing_before_it_is_due_and_keeps_senders_apart():
         assert min(stream.seen.late) >= 0
 
 
+def test_it_takes_any_idle_connection():
+    with _server() as port:
+        sender = pacing._Sender(port, pacing.Stream(_requests(*[[201]] * 60), [0] * 60, connections=3))
+        taken = []
+        while connection := sender.due(0):
+            taken.append(sender.all.index(connection))
+            sender.idle.append(connection)
+        for connection in sender.all:
+            connection.socket.close()
+    assert len(taken) == 60
+    follows = Counter((after - before) % 3 for before, after in pairwise(taken))
+    assert min(follows[step] for step in range(3)) >= 5, "neither in turn nor the same again and again"
+
+
 def test_each_second_counts_by_itself():
     seconds = [(0.5, 900), (1.2, 20), (1.4, 10), (1.5, 30), (2.9, 7), (1.9, 40)]
     seen = pacing.Seen(admitted=[(int(due * 1e9), took * 1_000_000) for due, took in seconds])
@@ -172,6 +188,16 @@ def test_it_offers_the_load_that_it_was_asked_for():
     assert due == sorted(due)
     assert len(due) == pytest.approx(10_000, rel=0.05)
     assert max(due) < 10_000_000_000
+
+
+def test_runs_are_compared_with_those_beside_them():
+    def load(*runs):
+        each = [[(int((2.1 + second) * 1e9), took) for second, took in enumerate(run)] for run in runs]
+        return overload.Load("one", "1 ×", [1.0], [pacing.Seen(admitted=admitted) for admitted in each])
+
+    rated, over = load([10_000_000, 10_000_000], [40_000_000]), load([11_000_000, 90_000_000, 11_000_000], [20_000_000])
+    assert over.ratios(rated, 50) == [1.1, 0.5]
+    assert over.percentile_ms(50) == 15.5
 
 
 def test_it_judges_no_overload_on_a_machine_that_was_taken_away_meanwhile():
