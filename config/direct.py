@@ -69,14 +69,24 @@ class DirectWrites:
         self._writing = asyncio.Semaphore(WRITING)
         self._long: set[asyncio.Task[None]] = set()
 
+    def refuse(self, target: bytes, credential: bytes, state: dict[str, Any]) -> tuple[int, bytes] | None:
+        """`config.web.protocol.Taker`: a write whose sender's bucket is empty. What was found of the bucket is left in
+        the state: a token is spent."""
+        if target.partition(b"?")[0] != _RAW_PATH:
+            return None
+        verdict = state[_VERDICT] = ratelimit.take_unseen(credential.decode("latin-1"))
+        return _refused(verdict.policy, verdict.reset) if verdict is not None and not verdict.allowed else None
+
     def take(self, scope: Scope, reply: Reply) -> Callable[[bytes], None] | None:
-        """`config.web.protocol.Taker`: a write of common size, or one whose sender's bucket is empty: that one is
-        refused before its body is read. What was found of the bucket is left in the scope's state: a token is spent."""
+        """The same: a write of common size, or one whose sender's bucket is empty: that one is refused before its body
+        is read."""
         path, _, query = scope["raw_path"].partition(b"?")
         if path != _RAW_PATH or scope["method"] != "POST":
             return None
         sender = _credential(scope)
-        verdict = scope["state"][_VERDICT] = ratelimit.take_unseen(sender)
+        if _VERDICT not in scope["state"]:
+            scope["state"][_VERDICT] = ratelimit.take_unseen(sender)
+        verdict = scope["state"][_VERDICT]
         if verdict is not None and not verdict.allowed:
             reply(*_refused(verdict.policy, verdict.reset))
             return None

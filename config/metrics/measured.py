@@ -11,6 +11,7 @@ from evidence.api import ratelimit
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Answer = tuple[int, bytes]
 Reply = Callable[[int, bytes], None]
 
 
@@ -18,6 +19,8 @@ class Application(Protocol):
     """An ASGI application that takes requests as `config.web.protocol.Taker` does."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None: ...
+
+    def refuse(self, target: bytes, credential: bytes, state: dict[str, Any]) -> Answer | None: ...
 
     def take(self, scope: Message, reply: Reply) -> Callable[[bytes], None] | None: ...
 
@@ -51,9 +54,18 @@ class Measured:
         finally:
             self._end(board, route, code, began)
 
+    def refuse(self, target: bytes, credential: bytes, state: dict[str, Any]) -> Answer | None:
+        began = perf_counter()
+        answer = self._application.refuse(target, credential, state)
+        if answer is not None:
+            board, route = self._mine(), _route_of("POST", target)
+            board.begin(route)
+            self._end(board, route, answer[0], began)
+        return answer
+
     def take(self, scope: Message, reply: Reply) -> Callable[[bytes], None] | None:
         board, began, is_under_way = self._mine(), perf_counter(), False
-        route = route_of(scope["method"], scope["raw_path"].decode("latin-1").partition("?")[0])
+        route = _route_of(scope["method"], scope["raw_path"])
 
         def begin() -> None:
             nonlocal is_under_way
@@ -85,3 +97,7 @@ class Measured:
         board.end(route, status_of(code), perf_counter() - began)
         counters = ratelimit.counters()
         board.note(counters.refused, counters.unanswered)
+
+
+def _route_of(method: str, target: bytes) -> int:
+    return route_of(method, target.partition(b"?")[0].decode("latin-1"))

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from config.api import problem
+from config.web import door
 
 #: Bytes of a request's line and headers.
 MAX_HEAD = 64 * 1024
@@ -31,12 +32,18 @@ GRACE = 10
 _FAREWELL = 2.0
 
 
-#: Is given an answer's status, and what follows the status line.
+#: An answer's status, and what follows the status line.
+Answer = tuple[int, bytes]
+#: Is given the same.
 Reply = Callable[[int, bytes], None]
 
 
 class Taker(Protocol):
     """What an application may do besides answering by ASGI."""
+
+    def refuse(self, target: bytes, credential: bytes, state: dict[str, Any]) -> Answer | None:
+        """The answer to a POST that is refused by its target (path and query) and what it sends as Authorization; None
+        where more is to be looked at. Then what was found out may be left in `state`, and is in the scope's."""
 
     def take(self, scope: dict[str, Any], reply: Reply) -> Callable[[bytes], None] | None:
         """Look at a request whose head was read. Either give its answer to `reply`, if it needs no more than its head
@@ -116,6 +123,8 @@ class HttpProtocol(HttpToolsProtocol):
         #: Bytes of a head: as they came, since the piece in which it began, and of what is known of it; of a body.
         self._raw = self._head = self._body = 0
         self._in_head, self._has_begun = True, False
+        #: Bytes to come of a body that was refused at the door; and what was found out there of a request that was not.
+        self._unread, self._found = 0, dict[str, Any]()
         #: That it was told what is wrong with what it sends, and only what it reads is waited for.
         self._refused = False
         #: Since when nothing has come after an answer to what was taken.
@@ -132,15 +141,50 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._raw += len(data)
         self._idle_since = None
         self._unset_keepalive_if_required()
+        data = self._behind_the_door(data)
+        if not data:
+            return
+        self._raw += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
         if self._in_head and self._raw > MAX_HEAD:
             self._refuse_head()
+
+    def _behind_the_door(self, data: bytes) -> bytes:
+        """What is left of it for the parser, which has never heard of requests that are refused at the door."""
+        while data:
+            if not self._unread:
+                request = door.plain(data) if self._may_begin() else None
+                if request is None or request.length > MAX_UNREAD or not self._is_refused(request):
+                    return data
+                data, self._unread, self._body = data[request.head :], request.length, 0
+            passed = min(len(data), self._unread)
+            data, self._unread, self._body = data[passed:], self._unread - passed, self._body + passed
+            if self._unread:
+                self._since = self._since or self.loop.time()
+            else:
+                self._since, self._idle_since = None, self.loop.time()
+        return data
+
+    def _may_begin(self) -> bool:
+        """Whether what comes begins a request, and it may be answered now."""
+        return not self._has_begun and self._is_next()
+
+    def _is_refused(self, request: door.Plain) -> bool:
+        """At the door; and then it is answered."""
+        self._found = {}
+        try:
+            answer = self._taker.refuse(request.target, request.credential, self._found)
+        except Exception:
+            self.logger.exception("a request could not be looked at")
+            return False
+        if answer is not None:
+            self.send_answer(*answer, last=False)
+        return answer is not None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -155,6 +199,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"].update(self._found)
+        self._found = {}
         self._since, self._in_head, self._has_begun = self.loop.time(), True, True
         self._raw = self._head = self._body = 0
 
@@ -182,9 +228,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _may_be_taken(self) -> bool:
         """Whether it may be answered now, and the connection go on after it."""
-        is_next = self.cycle is None or self.cycle.response_complete
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        return is_next and goes_on and not self.expect_100_continue and not self.flow.write_paused
+        return self._is_next() and goes_on and not self.expect_100_continue
+
+    def _is_next(self) -> bool:
+        """Whether nothing is under way that would have to be answered, or read, before."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     def _was_taken(self) -> bool:
         exchange, scope = _Exchange(self), cast(dict[str, Any], self.scope)

@@ -10,22 +10,33 @@ from uvicorn.server import ServerState
 from config.web.protocol import KEEP_ALIVE, HttpProtocol, configuration
 
 GET = b"GET /asgi HTTP/1.1\r\nhost: h\r\n\r\n"
+#: Makes a head plain; see `config/web/door.py`.
+CREDENTIAL = b"authorization: Bearer t"
+REFUSAL = b"retry-after: 1\r\ncontent-length: 0\r\n\r\n"
 
 
 class Application:
-    """Takes what is sent to ``/taken`` and answers with its body; refuses ``/refused`` by its head; keeps ``/kept``
-    until told. The rest it answers by ASGI, with its target and body."""
+    """Refuses ``/door`` at the door, and ``/refused`` by its head. Takes what is sent to ``/taken``, and answers with
+    its body; keeps ``/kept`` until told. The rest it answers by ASGI, with its target and body."""
 
     def __init__(self) -> None:
         self.kept: list[Callable[[], None]] = []
         self.heads: list[dict[bytes, bytes]] = []
+        self.states: list[dict[str, Any]] = []
         self.reads = True
+
+    def refuse(self, target, credential, state):
+        if target == b"/broken-door":
+            raise RuntimeError("the secret is 42")
+        state["looked at"] = credential
+        return (429, REFUSAL) if target == b"/door" else None
 
     def take(self, scope, reply):
         self.heads.append(dict(scope["headers"]))
+        self.states.append(scope["state"])
         path = scope["raw_path"].partition(b"?")[0]
         if path == b"/refused":
-            reply(429, b"retry-after: 1\r\ncontent-length: 0\r\n\r\n")
+            reply(429, REFUSAL)
             return None
         if path == b"/taken":
             return lambda body: reply(200, b"content-length: %d\r\n\r\n%s" % (len(body), body))

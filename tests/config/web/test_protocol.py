@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from config.web.protocol import KEEP_ALIVE, MAX_HEAD, MAX_UNREAD, PATIENCE
-from tests.config.web.talking import GET, post, talk
+from tests.config.web.talking import CREDENTIAL, GET, post, talk
 
 # -- the short way -----------------------------------------------------------------------------------------------------
 
@@ -32,6 +32,87 @@ def test_who_is_refused_by_the_head_hears_it_before_the_body_is_sent():
         assert (await client.answer())[2] == b"next"
 
     talk(to)
+
+
+# -- the door ----------------------------------------------------------------------------------------------------------
+
+
+def at_door(*, length: int = 0, body: bytes = b"") -> bytes:
+    return post(b"/door", body, CREDENTIAL, length=length)
+
+
+def test_who_is_refused_at_the_door_hears_it_before_the_body_is_sent():
+    async def to(client, application):
+        for _ in range(2):
+            client.send(at_door(length=300_000), b"x")
+            status, headers, _ = await client.answer()
+            assert (status, headers) == (429, {"date": "today", "retry-after": "1", "content-length": "0"})
+            client.send(b"x" * 200_000)
+            await asyncio.sleep(0.01)
+            client.send(b"x" * 99_999, at_door(body=b"x"), post(b"/taken", b"next", CREDENTIAL))
+            assert (await client.answer())[0] == 429
+            assert (await client.answer())[2] == b"next"
+        assert [state["looked at"] for state in application.states] == [b"Bearer t"] * 2
+
+    talk(to)
+
+
+def test_who_is_refused_at_the_door_waits_for_answers_that_are_due_before():
+    async def to(client, application):
+        client.send(post(b"/kept"), at_door(), at_door())
+        await application.keeps()
+        client.send(at_door())
+        await asyncio.sleep(0.02)
+        application.kept.pop()()
+        assert [(await client.answer())[2] for _ in range(4)] == [b"kept", *([b"/door "] * 3)], "by ASGI, in their turn"
+        client.send(at_door())
+        assert (await client.answer())[0] == 429
+
+    talk(to)
+
+
+def test_what_was_found_at_the_door_belongs_to_one_request():
+    async def to(client, application):
+        client.send(post(b"/taken", b"a", CREDENTIAL), post(b"/taken", b"b"))
+        assert [(await client.answer())[2] for _ in range(2)] == [b"a", b"b"]
+        assert application.states == [{"looked at": b"Bearer t"}, {}]
+
+    talk(to)
+
+
+def test_the_door_lets_in_whose_body_would_be_too_much_to_pass_over():
+    async def to(client, application):
+        application.reads = False
+        client.send(at_door(length=MAX_UNREAD))
+        assert (await client.answer())[0] == 429
+        client.send(*[b"x" * 2**20] * (MAX_UNREAD // 2**20), at_door(length=MAX_UNREAD + 1))
+        assert (await client.answer())[2] == b"/door "
+
+    talk(to)
+
+
+def test_a_fault_at_the_door_lets_in(caplog):
+    async def to(client, application):
+        client.send(post(b"/broken-door", b"", CREDENTIAL))
+        assert (await client.answer())[2] == b"/broken-door "
+
+    talk(to)
+    assert "could not be looked at" in caplog.text
+
+
+def test_who_is_refused_at_the_door_and_does_not_go_on_is_hung_up_on():
+    async def to(client, application):
+        client.send(at_door(length=20_001), b"x" * 20_000)
+        await client.answer()
+        client.wait(PATIENCE + 19)
+        assert not client.protocol.transport.is_closing()
+        client.wait(PATIENCE + 21)
+        assert await client.is_ended()
+
+    talk(to)
+
+
+# -- the common way ----------------------------------------------------------------------------------------------------
 
 
 def test_what_nobody_takes_is_answered_by_asgi():
@@ -232,8 +313,8 @@ def test_who_says_nothing_is_hung_up_on():
 
 def test_who_is_answered_may_be_quiet_for_longer():
     async def to(client, application):
-        for path in (b"/taken", b"/refused", b"/asgi"):
-            client.send(post(path))
+        for path in (b"/taken", b"/refused", b"/door", b"/asgi"):
+            client.send(post(path, b"", CREDENTIAL))
             await client.answer()
             client.wait(KEEP_ALIVE - 1)
             assert not client.protocol.transport.is_closing()

@@ -40,18 +40,23 @@ class Ask:
     path: str = "/api/v1/records"
     host: str = "testserver"
     query: str = ""
+    #: Whether its head is read at the web server's door.
+    is_plain: bool = True
+
+    @property
+    def target(self) -> bytes:
+        return (f"{self.path}?{self.query}" if self.query else self.path).encode()
 
     @property
     def scope(self) -> dict[str, Any]:
         lines = [("host", self.host), ("content-length", str(len(self.body))), *self.headers]
-        target = f"{self.path}?{self.query}" if self.query else self.path
         return {
             "type": "http",
             "http_version": "1.1",
             "method": self.method,
             "scheme": "http",
             "path": self.path,
-            "raw_path": target.encode(),
+            "raw_path": self.target,
             "state": {},
             "query_string": self.query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in lines],
@@ -66,14 +71,22 @@ def django(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
 async def answered(
     application: DirectWrites, ask: Ask, receive: Callable[[], Awaitable[dict[str, Any]]] | None = None
 ) -> Answer:
-    """As our server asks: whether the application takes it, else by ASGI."""
+    """As our server asks: whether the application refuses it at the door, or takes it, else by ASGI."""
     scope, told = ask.scope, asyncio.get_running_loop().create_future()
+    credentials = [value for name, value in ask.headers if name == "authorization"]
+    if ask.is_plain and ask.method == "POST" and len(credentials) == 1:
+        refused = application.refuse(ask.target, credentials[0].encode(), scope["state"])
+        if refused is not None:
+            return _heard(*refused)
     whole = application.take(scope, lambda *answer: told.set_result(answer))
     if whole is not None:
         whole(ask.body)
     elif not told.done():
         return await answered_by_asgi(application, ask, receive, scope=scope)
-    status, rest = await told
+    return _heard(*await told)
+
+
+def _heard(status: int, rest: bytes) -> Answer:
     head, _, body = rest.partition(b"\r\n\r\n")
     lines = (line.partition(": ") for line in head.decode().split("\r\n"))
     return Answer(status, {name: value for name, _, value in lines}, body)

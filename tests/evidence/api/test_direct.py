@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -316,14 +317,16 @@ def few_writes(settings, broker):
     ratelimit.forget()
 
 
-def test_who_has_no_tokens_left_is_refused_before_a_body_is_read(cast, few_writes):
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_who_has_no_tokens_left_is_refused_before_a_body_is_read(cast, few_writes, is_plain):
     async def unread():
         raise AssertionError("the body is read")
 
     async def talk(application):
         for number in range(3):
             assert (await answered(application, decide(cast, str(number)))).status == 201
-        return [await answered(application, decide(cast), receive=unread) for _ in range(5)]
+        ask = replace(decide(cast), is_plain=is_plain)
+        return [await answered(application, ask, receive=unread) for _ in range(5)]
 
     for answer in serving(talk):
         assert (answer.status, answer.code) == (429, "rate_limited")
@@ -341,13 +344,22 @@ def test_a_token_that_is_no_longer_believed_costs_its_owner_nothing(cast, few_wr
     assert [answer.status for answer in serving(talk)] == [401] * 6
 
 
-def test_each_write_costs_one_token_whichever_way_it_goes(cast, few_writes):
+def test_who_has_no_tokens_left_may_do_something_else(cast, few_writes):
+    async def talk(application):
+        asks = [*[decide(cast)] * 4, replace(decide(cast), path="/api/v1/releases")]
+        return [await answered(application, ask) for ask in asks]
+
+    assert [answer.status for answer in serving(talk)] == [201, 201, 201, 429, 200]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_each_write_costs_one_token_whichever_way_it_goes(cast, few_writes, is_plain):
     """The door has taken it: neither a rehearsal nor Django takes another."""
 
     async def talk(application):
         rehearsal = Ask(decide(cast).body, decide(cast).headers, query="dry_run=1")
         asks = [decide(cast), rehearsal, Ask(b"{", decide(cast).headers), decide(cast)]
-        return [await answered(application, ask) for ask in asks]
+        return [await answered(application, replace(ask, is_plain=is_plain)) for ask in asks]
 
     assert [answer.status for answer in serving(talk)] == [201, 200, 400, 429]
 
