@@ -1,7 +1,7 @@
 """Requests that are refused at the door: of a plain head one regular expression reads what that takes.
 
-An overload is many requests whose senders' token buckets are empty, and who is admitted waits for them. Read by a parser
-that calls Python for each header, one takes twice as long as read like this (docs/performance.md).
+An overload is many requests whose senders' token buckets are empty, and who is admitted waits for them. Read by a
+parser that calls Python for each header, one takes twice as long as read like this (docs/performance.md).
 
 Only what can be read in one way is read here; all else is left to the parser. A plain head is complete, of HTTP/1.1,
 spelled as RFC 9112 has it without anything optional, names one length and one credential, and no header that changes

@@ -49,8 +49,8 @@ class Record(models.Model):
             models.Index(  # GET records?outcome=
                 fields=["outcome", "index"], condition=models.Q(outcome__isnull=False), name="record_outcome"
             ),
-            GinIndex(fields=["subjects"], name="record_subjects"),  # evidence for a digest
-            GinIndex(fields=["scope"], name="record_scope"),  # everything of a system
+            GinIndex(fields=["subjects"], name="record_subjects", fastupdate=False),  # evidence for a digest
+            GinIndex(fields=["scope"], name="record_scope", fastupdate=False),  # everything of a system
         ]
 
     def __str__(self) -> str:

@@ -140,3 +140,11 @@ def test_a_nul_in_a_name_is_refused_and_no_fault_of_ours(api, path):
     assert api.get(path).status_code in {404, 422}
     record = {"kind": "test.result", "release": "a\0b", "body": {"suite": "unit", "outcome": "passed"}}
     assert api.post("records", record).status_code in {404, 422}
+
+
+def test_no_write_works_off_what_others_left_to_an_index(many, superuser):
+    """PostgreSQL's default for GIN: a list that one in some ten thousand inserts sorts in, while all others wait."""
+    gin = "SELECT indexrelid FROM pg_index JOIN pg_class ON oid = indexrelid JOIN pg_am ON pg_am.oid = relam"
+    gin += " WHERE indrelid = 'evidence_record'::regclass AND amname = 'gin'"
+    left = superuser.execute(f"SELECT gin_clean_pending_list(indexrelid) FROM ({gin}) AS indexes").fetchall()
+    assert left == [(0,), (0,)]
