@@ -39,7 +39,7 @@ def publish_anchor() -> None:
     if not anchors.configured():
         return
     try:
-        logger.info("anchors: %s", anchors.publish(rest=_ANCHOR_REST))
+        logger.info("anchors: %s", anchors.publish_alone(rest=_ANCHOR_REST))
     except (BotoCoreError, ClientError) as error:
         logger.warning("anchors: the store failed, the next round goes on: %s", error)
 

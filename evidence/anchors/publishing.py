@@ -10,8 +10,10 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from config.errors import MissingError
@@ -35,6 +37,24 @@ class DeviatesError(Exception):
     def __init__(self, why: ReadOnly) -> None:
         super().__init__(why.reason)
         self.why = why
+
+
+#: Of PostgreSQL's advisory locks: held while a scheduled round is under way.
+_LOCK = 0x616E63686F72
+
+
+def publish_alone(*, rest: float) -> str:
+    """`publish`, unless such a round is under way already: after a busy hour one may take longer than a minute, and the
+    next ones would write the same tiles beside it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        if not cursor.fetchone()[0]:
+            return "the last round is still under way"
+    try:
+        return publish(rest=rest)
+    finally:
+        with suppress(DatabaseError), connection.cursor() as cursor:  # one that broke has let go of it
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 def publish(*, rest: float = 0.0) -> str:

@@ -1,6 +1,7 @@
 """Overload: what becomes of those who are admitted when three times the rated load is offered (R4.2).
 
-1. The capacity: signed records by 64 connections that wait for each answer, without limits.
+1. The capacity: signed records by 64 connections that wait for each answer, without limits. Measured before 3 and
+   before 4, and once more in the end.
 2. The rated load is 60 % of it; the token bucket of writes (`RATE_LIMIT_WRITES`) is set to just that.
 3. One pipeline offers the rated load, then three times as much, in turn; both from the clock (`pacing.py`), so that
    two thirds of the latter are to be refused at once.
@@ -15,8 +16,8 @@ these: a machine's speed moves by more within minutes, and background work (anch
 goes. After the runs the ledger must have grown by exactly the acknowledged writes: what was refused is not in it, what
 was admitted is.
 
-The capacity is measured once more in the end: where a neighbour has taken the machine's cores meanwhile, what was rated
-before says nothing, and is not judged.
+Where a neighbour has taken the machine's cores from one capacity to the next, what was rated by the first says nothing,
+and is not judged.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ _BURST = 0.5
 #: Seconds of each run in which the bucket is emptied, and what it held is worked off: they do not count.
 _WARM_UP = 2
 _SAMPLE_EVERY = 100
-#: How far the capacity may move during the measurement.
+#: How far the capacity may move from before a comparison to after it.
 _DRIFT = 0.15
 
 
@@ -79,20 +80,30 @@ def measure(stage: Stage) -> list[Row]:
     with stage.serving(stage.env, name="capacity") as server:
         pipelines = [stage.new_pipeline(server), stage.new_pipeline(server)]
         most = capacity(stage, server, pipelines[0])
-    rated, seconds = RATED * most, 4.0 if stage.quick else 6.0
+    seconds = 4.0 if stage.quick else 6.0
     rows = [_capacity("capacity", most)]
-    one = [Load("one pipeline", f"{times} × rated", [times * rated]) for times in (1, TIMES)]
-    two = [
-        Load("beside one that keeps to it", "1 × rated", [rated / 2, rated / 2]),
-        Load("beside one that floods", f"{TIMES} × rated", [rated / 2, (TIMES - 0.5) * rated]),
-    ]
-    for loads, bucket in ((one, rated), (two, rated / 2)):
+    for loads_at in (one, two):
+        rated = RATED * most
+        loads, bucket = loads_at(rated)
         with serving_limited(stage, bucket) as server:
             alternate(stage, server, pipelines, loads, seconds)
-        rows += compared(loads)
-    with stage.serving(stage.env, name="capacity") as server:
-        after = capacity(stage, server, pipelines[0])
-    return [*judged(rows, after / most), _capacity("capacity, in the end", after)]
+        with stage.serving(stage.env, name="capacity") as server:
+            after = capacity(stage, server, pipelines[0])
+        rows += [*judged(compared(loads), after / most), _capacity("capacity, afterwards", after)]
+        most = after
+    return rows
+
+
+def one(rated: float) -> tuple[list[Load], float]:
+    """Step 3, and what the bucket of each pipeline gets a second."""
+    return [Load("one pipeline", f"{times} × rated", [times * rated]) for times in (1, TIMES)], rated
+
+
+def two(rated: float) -> tuple[list[Load], float]:
+    """Step 4."""
+    keeps = Load("beside one that keeps to it", "1 × rated", [rated / 2, rated / 2])
+    floods = Load("beside one that floods", f"{TIMES} × rated", [rated / 2, (TIMES - 0.5) * rated])
+    return [keeps, floods], rated / 2
 
 
 def judged(rows: Sequence[Row], kept: float) -> list[Row]:

@@ -59,6 +59,37 @@ def test_it_rests_between_tiles_when_told_to(anchors: "S3Client", monkeypatch: p
     assert sum(rests[2:]) == 0
 
 
+def test_no_round_begins_while_another_is_under_way(
+    anchors: "S3Client", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    added: list[str] = []
+
+    def add(self: Outside, path: str, *args: Any, **kwargs: Any) -> str:
+        added.append(path)
+        if len(added) == 1:
+            beside = threading.Thread(target=begin)
+            beside.start()
+            beside.join()
+        return really(self, path, *args, **kwargs)
+
+    def begin() -> None:
+        tasks.publish_anchor()
+        connections.close_all()
+
+    really = Outside.add
+    monkeypatch.setattr(Outside, "add", add)
+    monkeypatch.setattr(tasks, "_ANCHOR_REST", 0.0)
+    caplog.set_level("INFO", logger="evidence.tasks")
+    record(2)
+    tasks.publish_anchor()
+    assert added == ["checkpoints/2"]
+    record(2)
+    tasks.publish_anchor()
+    assert added == ["checkpoints/2", "checkpoints/4"]
+    rounds = [message.removeprefix("anchors: ") for message in caplog.messages]
+    assert rounds == ["the last round is still under way", "published 2", "published 4"]
+
+
 def test_it_publishes_full_tiles_and_bundles_as_the_log_serves_them(anchors: "S3Client") -> None:
     record(300)
     publishing.publish()
