@@ -38,7 +38,7 @@ from tests.bench.table import Row
 PART = "overload"
 CONNECTIONS = 64
 #: Of each pipeline whose requests come from the clock: as many as it may have under way.
-_OPEN = 256
+_OPEN = 128
 RATED, TIMES = 0.6, 3
 WANTED = 1.2
 #: Of a second: how much of its rate a bucket holds. Enough for what random arrivals bring together.
