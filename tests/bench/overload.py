@@ -122,7 +122,7 @@ def _capacity(name: str, rate: float) -> Row:
 def capacity(stage: Stage, server: Server, pipeline: Pipeline) -> float:
     """Acknowledged writes a second when nobody is refused."""
     writer = Writer("capacity", server.port, lambda number: signed_request(number, pipeline))
-    rounds, seconds = (1, 2.0) if stage.quick else (3, 4.0)
+    rounds, seconds = (1, 2.0) if stage.quick else (7, 3.0)
     say(f"  capacity: {rounds} runs of {seconds:g} s")
     writer.run(CONNECTIONS, 1.0)
     return median_low(writer.run(CONNECTIONS, seconds).rate for _ in range(rounds))
