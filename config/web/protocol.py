@@ -159,7 +159,7 @@ class HttpProtocol(HttpToolsProtocol):
         while data:
             if not self._unread:
                 request = door.plain(data) if self._may_begin() else None
-                if request is None or request.length > MAX_UNREAD or not self._is_refused(request):
+                if request is None or not self._is_refused(request):
                     return data
                 data, self._unread, self._body = data[request.head :], request.length, 0
             passed = min(len(data), self._unread)
@@ -177,6 +177,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _is_refused(self, request: door.Plain) -> bool:
         """At the door; and then it is answered."""
         self._found = {}
+        if request.head > MAX_HEAD or request.length > MAX_UNREAD:
+            return False
         try:
             answer = self._taker.refuse(request.target, request.credential, self._found)
         except Exception:

@@ -10,14 +10,15 @@
 
 Latencies are those of acknowledged writes from the moment each was due, without the first two seconds of a run, in
 which what had been saved up in the bucket is let in at once and worked off. A percentile is that of each second, and of
-these the median: a disk that holds a commit for a third of a second, with or without an overload, is in the second
-where it happened. Each run is compared with the one of the other load right beside it, and the ratio is the median of
-these: a machine's speed moves by more within minutes, and background work (anchors, PostgreSQL's vacuum) comes and
-goes. After the runs the ledger must have grown by exactly the acknowledged writes: what was refused is not in it, what
-was admitted is.
+these the median: what holds a commit for a third of a second, with or without an overload, is in the second where it
+happened. Each run is compared with the one of the other load right beside it, and the ratio is the median of these: a
+machine's speed moves by more within minutes, and background work (anchors, PostgreSQL's vacuum) comes and goes. After
+the runs the ledger must have grown by exactly the acknowledged writes: what was refused is not in it, what was admitted
+is.
 
-Where a neighbour has taken the machine's cores from one capacity to the next, what was rated by the first says nothing,
-and is not judged.
+Where the capacity has moved from before a comparison to after it (a neighbour's doing, or an anchor's), the load was
+another share of it. Then only what holds all the more is said: met by a load that was heavier than it should be, or not
+met by one that was lighter.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,11 +108,16 @@ def two(rated: float) -> tuple[list[Load], float]:
 
 
 def judged(rows: Sequence[Row], kept: float) -> list[Row]:
-    """The rows as they are, or without a verdict where `kept`, the capacity's last over its first, is far from 1."""
+    """The rows as they are where `kept`, the capacity's last over its first, is near to 1; else without verdicts that a
+    steady machine might have turned round."""
     if abs(kept - 1) <= _DRIFT:
         return list(rows)
+    holds = kept < 1  # what is met by less capacity is met by more
     return [
-        replace(row, met=None, more={**row.more, "not judged, capacity ×": kept}) if row.wanted else row for row in rows
+        replace(row, met=row.met if row.met is holds else None, more={**row.more, "capacity ×": kept})
+        if row.wanted
+        else row
+        for row in rows
     ]
 
 

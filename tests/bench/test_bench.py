@@ -200,11 +200,13 @@ def test_runs_are_compared_with_those_beside_them():
     assert over.percentile_ms(50) == 15.5
 
 
-def test_it_judges_no_overload_on_a_machine_that_was_taken_away_meanwhile():
-    rows = [Row("overload", "capacity", "64"), Row("overload", "a", "3 ×", ratio=1.1, wanted="< 1.2", met=True)]
-    assert overload.judged(rows, 0.9) == rows
-    assert [row.met for row in overload.judged(rows, 0.5)] == [None, None]
-    assert overload.judged(rows, 0.5)[1].more == {"not judged, capacity ×": 0.5}
+def test_it_says_of_a_machine_that_changed_meanwhile_only_what_holds_all_the_more():
+    rows = [Row("overload", "capacity", "64")]
+    rows += [Row("overload", "a", "3 ×", wanted="< 1.2", met=met) for met in (True, False)]
+    assert overload.judged(rows, 0.9) == overload.judged(rows, 1.1) == rows
+    assert [row.met for row in overload.judged(rows, 0.5)] == [None, True, None], "met by a load that was too heavy"
+    assert [row.met for row in overload.judged(rows, 1.5)] == [None, None, False], "not met by one that was too light"
+    assert [row.more for row in overload.judged(rows, 0.5)] == [{}, {"capacity ×": 0.5}, {"capacity ×": 0.5}]
 
 
 def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):

@@ -91,6 +91,14 @@ def test_the_door_lets_in_whose_body_would_be_too_much_to_pass_over():
     talk(to)
 
 
+def test_a_head_that_is_too_large_is_too_large_at_the_door():
+    async def to(client, application):
+        client.send(post(b"/door", b"", CREDENTIAL, b"x-long: " + b"x" * MAX_HEAD))
+        assert (await client.answer())[0] == 431
+
+    talk(to)
+
+
 def test_a_fault_at_the_door_lets_in(caplog):
     async def to(client, application):
         client.send(post(b"/broken-door", b"", CREDENTIAL))
