@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.web.door import Plain, plain
@@ -122,6 +122,7 @@ def heads(draw: st.DrawFn) -> bytes:
     return head
 
 
+@settings(derandomize=True, max_examples=500, deadline=None)
 @given(heads())
 def test_the_parser_reads_the_same(head):
     found = plain(head)
