@@ -106,6 +106,13 @@ class Client:
         except ConnectionResetError:
             return True
 
+    async def reads_nothing(self) -> None:
+        """Of an endless answer, until the server has noticed."""
+        self.send(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n")
+        while not self.protocol.flow.write_paused:
+            await asyncio.sleep(0.001)
+        self.wait(0)
+
     def wait(self, seconds: float) -> None:
         """As if the server had looked at the connection after so many seconds."""
         self.protocol.end_if_stuck(self.protocol.loop.time() + seconds)

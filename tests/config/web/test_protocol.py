@@ -355,10 +355,7 @@ def test_nobody_is_late_while_it_is_us_who_do_not_read():
 
 def test_who_does_not_read_is_hung_up_on():
     async def to(client, application):
-        client.send(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n")
-        while not client.protocol.flow.write_paused:
-            await asyncio.sleep(0.001)
-        client.wait(0)
+        await client.reads_nothing()
         client.wait(PATIENCE - 1)
         assert not client.protocol.transport.is_closing()
         client.wait(PATIENCE + 1)
@@ -369,10 +366,7 @@ def test_who_does_not_read_is_hung_up_on():
 
 def test_who_reads_slowly_is_waited_for():
     async def to(client, application):
-        client.send(b"GET /endless HTTP/1.1\r\nhost: h\r\n\r\n")
-        while not client.protocol.flow.write_paused:
-            await asyncio.sleep(0.001)
-        client.wait(0)
+        await client.reads_nothing()
         client.protocol.resume_writing()
         client.protocol.pause_writing()
         client.wait(PATIENCE + 1)
