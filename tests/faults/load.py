@@ -23,6 +23,8 @@ KIND = "scan.result"
 _PATIENCE_SECONDS = 90
 _LONGEST_PAUSE = 1.0
 _ANSWER_SECONDS = 40
+#: What a client tries again, after the pause that comes with it: more than its share, a proxy's trouble, ours.
+_TRY_AGAIN = (429, 502, 503)
 
 
 @dataclass
@@ -108,10 +110,11 @@ class Sender:
             raise
 
     def settle(self, sent: Sent) -> Answer:
-        """Try until the service is not away: a connection that died with the database costs a request a 503."""
+        """Try until it is answered: a connection that died with the database costs a request a 503, and who asks as
+        fast as it can may get a 429."""
         for _ in range(10):
             answer = self.post(sent)
-            if answer.status != 503:
+            if answer.status not in _TRY_AGAIN:
                 break
             time.sleep(_LONGEST_PAUSE)
         return answer
@@ -131,7 +134,8 @@ class Load:
     """Writers in threads, half of them sending plain JSON, half signed envelopes, from `with` to its end.
 
     ``wrong`` collects every answer that a client could not deal with by trying again: a fault may cost time (503, 502,
-    a broken connection), never an error. ``refusals`` counts the codes of the 503s.
+    a broken connection), never an error; nor is it one that a quick machine's writers reach their limit (429).
+    ``refusals`` counts the codes of what was tried again.
     """
 
     pipeline: Pipeline
@@ -220,7 +224,7 @@ class Load:
         with self._lock:
             self.refusals[answer.code] = self.refusals.get(answer.code, 0) + 1
             asked = answer.headers.get("Retry-After", "")
-            if answer.status not in (502, 503) or not asked.isdecimal():
+            if answer.status not in _TRY_AGAIN or not asked.isdecimal():
                 self.wrong.append(f"{sent.marker}: {answer.status} Retry-After {asked!r} {answer.body[:300]!r}")
                 return _LONGEST_PAUSE
         return min(float(asked), _LONGEST_PAUSE)
