@@ -2,13 +2,14 @@
 
 import asyncio
 import gc
+import threading
 import time
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from compliance.holds import Target, place_hold
 from config.direct import DirectWrites
@@ -303,6 +304,31 @@ def test_while_several_write_one_batch_takes_all_that_come_in_its_time(cast, mon
         return []
 
     serving(talk)
+
+
+def test_who_waited_for_the_head_counts_from_when_it_had_it(cast, monkeypatch):
+    """Or processes that once began together would do so every time, and wait for each other."""
+    monkeypatch.setattr(loop, "CADENCE", 2.0)
+
+    async def talk(application):
+        await warm(application, cast)
+        locked = threading.Event()
+        other = asyncio.create_task(asyncio.to_thread(_hold_the_head, locked, 1.2))
+        await asyncio.to_thread(locked.wait)
+        await _checkpoints(application, cast, writers=16, each=1)
+        await other
+        assert await _checkpoints(application, cast, writers=8, each=1, pause=0.15) == 1
+        return []
+
+    serving(talk)
+
+
+def _hold_the_head(locked, seconds):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT FROM evidence_head FOR UPDATE")
+        locked.set()
+        time.sleep(seconds)
+    connection.close()
 
 
 # -- who asks for too much ---------------------------------------------------------------------------------------------
