@@ -17,7 +17,7 @@ from evidence.admin.shown import TONES, lateness, shown
 from evidence.admin_base import RoleAdmin, display
 from evidence.api.permissions import INSIDE
 from evidence.ledger import reader
-from evidence.models import Artifact, Payload, Record, Repeat, System
+from evidence.models import Artifact, Record, Repeat, System
 from evidence.people import display_names, visible_systems
 from evidence.tlog.merkle import leaf_hash
 from evidence.tlog.tlog_proof import format_proof
@@ -153,7 +153,7 @@ class RecordAdmin(RoleAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         record = self._record(request, object_id)
-        stored = reader.get(record.index)
+        stored = reader.of(record)
         systems = dict(System.objects.filter(id__in=record.scope).values_list("id", "name"))
         return page(
             request,
@@ -182,7 +182,7 @@ class RecordAdmin(RoleAdmin):
             "predicate_type": recorded.statement.predicate_type,
             "verification": recorded.context["verification"],
             "key": recorded.context["key"],
-            "payload": Payload.objects.only("retain_until", "retention_class").get(pk=record.index),
+            "stored": stored,
             "files": {f"sha256:{file.sha256}": file for file in files},
             "release_url": reverse("admin:evidence_release_change", args=[_quoted(record.release)])
             if record.release

@@ -17,7 +17,7 @@ from evidence.api import actors, posting
 from evidence.api.permissions import INSIDE, PipelineOrPeople, opens_to, token_has_scope
 from evidence.events import BACKFILLED, LATER
 from evidence.ledger import reader
-from evidence.models import Note, Payload, Record
+from evidence.models import Note, Record
 from evidence.models.records import RecordQuerySet
 from evidence.people import Principal, display_names, visible_systems
 from evidence.tlog import b64
@@ -120,12 +120,11 @@ class RecordDetail(APIView):
     @extend_schema(operation_id="records_retrieve", responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request, index: int) -> Response:
         record = visible_record(request, index)
-        stored = reader.get(index)
+        stored = reader.of(record)
         found = row(record, display_names([record.principal])) | {"leaf": b64.encode(stored.leaf_bytes)}
         found |= {"repeats": repeats.of(index)}
-        if stored.envelope is None or stored.context is None or stored.salt is None:
+        if stored.envelope is None or stored.context is None or stored.salt is None or stored.retain_until is None:
             return Response(found | {"disposed": True})
-        payload = Payload.objects.only("retain_until", "retention_class").get(pk=index)
         recorded = stored.recorded
         return Response(
             found
@@ -137,8 +136,8 @@ class RecordDetail(APIView):
                 "verification": recorded.context["verification"] | {"key": recorded.context["key"]},
                 "predicate_type": recorded.statement.predicate_type,
                 "body": recorded.body,
-                "retention_class": payload.retention_class,
-                "retain_until": format_time(payload.retain_until),
+                "retention_class": stored.retention_class,
+                "retain_until": format_time(stored.retain_until),
             }
         )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -12,7 +13,7 @@ from django.db.models import Max, Q
 
 from config.errors import GoneError, MissingError
 from evidence.ledger.draft import Placed, Recorded
-from evidence.models import Entry, Head, Note, Payload, Tile
+from evidence.models import Entry, Head, Note, Payload, Record, Tile
 from evidence.tlog.dsse import parse_envelope
 from evidence.tlog.leaf import Leaf, parse_leaf
 from evidence.tlog.merkle import HASH_SIZE, NodeReader, consistency_proof, inclusion_proof
@@ -33,6 +34,8 @@ class Stored:
     salt: bytes | None
     context: bytes | None
     envelope: bytes | None
+    retention_class: str | None
+    retain_until: datetime | None
 
     @property
     def recorded(self) -> Recorded:
@@ -85,6 +88,14 @@ def get(index: int) -> Stored:
         raise MissingError(f"There is no record {index}.", code="record_unknown") from None
 
 
+def of(record: Record) -> Stored:
+    """The entry of a record, which learns of it where it was disposed of after it was read."""
+    stored = get(record.index)
+    if stored.envelope is None and record.disposed_by is None:
+        record.refresh_from_db(fields=["disposed_by"])
+    return stored
+
+
 def _stored(entry: Entry, payload: Payload | None) -> Stored:
     leaf_bytes = bytes(entry.leaf)
     return Stored(
@@ -94,6 +105,8 @@ def _stored(entry: Entry, payload: Payload | None) -> Stored:
         salt=bytes(payload.salt) if payload else None,
         context=bytes(payload.context) if payload else None,
         envelope=envelope_of(payload) if payload else None,
+        retention_class=payload.retention_class if payload else None,
+        retain_until=payload.retain_until if payload else None,
     )
 
 

@@ -11,16 +11,18 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from django.core.management import call_command
 from django.db import DatabaseError, connection
+from django.test import Client
 
 from compliance import holds
 from compliance.models import HeldObject, ObjectErasure
 from compliance.retention import disposition, due
 from config.errors import GoneError, ProoftrailError
-from evidence import artifacts
+from evidence import artifacts, repeats
 from evidence.ledger import Actor, Idempotency, reader
 from evidence.ledger.check import check
 from evidence.models import Artifact, Head, Hold, Payload, Record, Release, System
 from evidence.models.people import SERVICE
+from evidence.people import create_user
 from evidence.retention import parse_period, retain_until
 from evidence.tlog.merkle import leaf_hash, verify_inclusion
 from exceptions import lifecycle
@@ -55,6 +57,33 @@ def test_it_erases_content_and_keeps_the_leaf(post: Post) -> None:
     row = Record.objects.get(index=index)
     assert (row.facts, row.subjects, row.signed_by, row.disposed_by) == ({}, [], None, placed.index)
     assert check() == []
+
+
+def test_who_reads_a_record_while_it_is_erased_gets_what_there_was(
+    post: Post, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(number: int) -> dict[str, Any]:
+        assert disposition.dispose()
+        return really(number)
+
+    index = post("custom.brief", BRIEF)
+    client.force_login(create_user(actor=Actor(SERVICE), name="Cora", email="cora@example.com", roles=["captain"]))
+    _wait(index)
+    really = repeats.of
+    monkeypatch.setattr(repeats, "of", meanwhile)
+    answer = client.get(f"/api/v1/records/{index}")
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["disposed"] is False
+    assert answer.json()["body"] == BRIEF
+    assert answer.json()["retention_class"] == "blink"
+
+
+def test_a_record_that_was_read_before_it_was_erased_learns_of_it(post: Post) -> None:
+    record = Record.objects.get(index=post("custom.brief", BRIEF))
+    _wait(record.index)
+    (placed,) = disposition.dispose()
+    assert reader.of(record).envelope is None
+    assert record.disposed_by == placed.index
 
 
 def test_a_proof_of_an_erased_record_still_verifies(post: Post) -> None:
