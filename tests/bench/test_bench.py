@@ -200,13 +200,9 @@ def test_runs_are_compared_with_those_beside_them():
     assert over.percentile_ms(50) == 15.5
 
 
-def test_it_says_of_a_machine_that_changed_meanwhile_only_what_holds_all_the_more():
-    rows = [Row("overload", "capacity", "64")]
-    rows += [Row("overload", "a", "3 ×", wanted="< 1.2", met=met) for met in (True, False)]
-    assert overload.judged(rows, 0.9) == overload.judged(rows, 1.1) == rows
-    assert [row.met for row in overload.judged(rows, 0.5)] == [None, True, None], "met by a load that was too heavy"
-    assert [row.met for row in overload.judged(rows, 1.5)] == [None, None, False], "not met by one that was too light"
-    assert [row.more for row in overload.judged(rows, 0.5)] == [{}, {"capacity ×": 0.5}, {"capacity ×": 0.5}]
+def test_it_compares_the_rated_load_with_three_times_as_much():
+    assert [[sum(load.offered) for load in loads] for loads in (overload.one(), overload.two())] == [[1, 3], [1, 3]]
+    assert [load.offered[0] for load in overload.two()] == [0.5, 0.5], "shown is who keeps to it"
 
 
 def test_it_sends_a_batch_while_its_answer_comes_in(tmp_path):
