@@ -89,10 +89,10 @@ def get(index: int) -> Stored:
 
 
 def of(record: Record) -> Stored:
-    """The entry of a record, which learns of it where it was disposed of after it was read."""
+    """The entry of a record, which is read again where it was disposed of since it was read."""
     stored = get(record.index)
     if stored.envelope is None and record.disposed_by is None:
-        record.refresh_from_db(fields=["disposed_by"])
+        record.refresh_from_db()
     return stored
 
 

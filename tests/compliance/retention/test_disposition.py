@@ -78,12 +78,12 @@ def test_who_reads_a_record_while_it_is_erased_gets_what_there_was(
     assert answer.json()["retention_class"] == "blink"
 
 
-def test_a_record_that_was_read_before_it_was_erased_learns_of_it(post: Post) -> None:
+def test_a_record_that_was_read_before_it_was_erased_is_read_again(post: Post) -> None:
     record = Record.objects.get(index=post("custom.brief", BRIEF))
     _wait(record.index)
     (placed,) = disposition.dispose()
     assert reader.of(record).envelope is None
-    assert record.disposed_by == placed.index
+    assert (record.disposed_by, record.facts) == (placed.index, {})
 
 
 def test_a_proof_of_an_erased_record_still_verifies(post: Post) -> None:
