@@ -77,7 +77,8 @@ class _Exchange:
 
     def __init__(self, protocol: "HttpProtocol") -> None:
         self._protocol = protocol
-        #: To be given the body.
+        #: To be given the body; and then let go of, since it holds `reply`: of cycles the collector would have to take
+        #: care, who stops everybody meanwhile.
         self.whole: Callable[[bytes], None] | None = None
         self.body, self.is_read = b"", False
         # What uvicorn looks at, and sets.
@@ -86,6 +87,7 @@ class _Exchange:
         self.message_event = _NOBODY
 
     def reply(self, status: int, rest: bytes) -> None:
+        self.whole = None
         if self.response_complete or self.disconnected:
             return
         self.response_started = self.response_complete = True
@@ -96,10 +98,11 @@ class _Exchange:
     def read(self) -> None:
         """All of it was."""
         self.is_read = True
+        whole, self.whole = self.whole, None
         if self.response_complete:
             self._protocol.go_on()
-        elif self.whole is not None:
-            self.whole(self.body)
+        elif whole is not None:
+            whole(self.body)
 
 
 class _Nobody:

@@ -1,6 +1,7 @@
 """HTTP as the web server speaks it: what it takes the short way, what it refuses, and how long it waits."""
 
 import asyncio
+import gc
 import json
 from contextlib import suppress
 
@@ -30,6 +31,28 @@ def test_who_is_refused_by_the_head_hears_it_before_the_body_is_sent():
         assert (status, headers["retry-after"]) == (429, "1")
         client.send(b"x" * 300_000, post(b"/taken", b"next"))
         assert (await client.answer())[2] == b"next"
+
+    talk(to)
+
+
+def test_nothing_that_was_taken_is_left_to_the_collector():
+    """Some objects for each record, and it stood still for a tenth of a second every few seconds."""
+
+    async def each_way(client, application):
+        for path, status in (b"/taken", 200), (b"/refused", 429):
+            client.send(post(path, b"a"))
+            assert (await client.answer())[0] == status
+        client.send(post(b"/kept", b"b"))
+        await application.keeps()
+        application.kept.pop()()
+        assert (await client.answer())[2] == b"kept"
+
+    async def to(client, application):
+        await each_way(client, application)
+        gc.collect()
+        for _ in range(20):
+            await each_way(client, application)
+        assert gc.collect() < 20
 
     talk(to)
 
