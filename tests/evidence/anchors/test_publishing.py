@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from evidence import anchors as outside_copies
-from evidence import tasks
+from evidence import authority, tasks
 from evidence.anchors import outside, publishing
 from evidence.anchors.outside import Outside
 from evidence.models import Anchor, Note, Tile
@@ -88,6 +88,23 @@ def test_no_round_begins_while_another_is_under_way(
     assert added == ["checkpoints/2", "checkpoints/4"]
     rounds = [message.removeprefix("anchors: ") for message in caplog.messages]
     assert rounds == ["the last round is still under way", "published 2", "published 4"]
+
+
+def test_a_round_makes_nobody_forget_what_they_know_of_rights(anchors: "S3Client") -> None:
+    record(2)
+    before = authority.epoch_now()
+    assert publishing.publish() == "published 2"
+    assert authority.epoch_now() == before
+
+
+def test_tiles_that_one_query_reads_are_in_their_places(anchors: "S3Client", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "_AT_ONCE", 2)
+    record(5 * 256 + 1)
+    publishing.publish()
+    for number in range(5):
+        hashes = b"".join(map(leaf_hash, decode_bundle(get(f"tile/entries/00{number}"), 256)))
+        assert get(f"tile/0/00{number}") == hashes == bytes(Tile.objects.get(level=0, number=number).hashes)
+    assert found() == []
 
 
 def test_it_publishes_full_tiles_and_bundles_as_the_log_serves_them(anchors: "S3Client") -> None:
