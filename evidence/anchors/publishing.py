@@ -25,7 +25,7 @@ from evidence.models import Anchor
 from evidence.tlog.checkpoint import Checkpoint
 from evidence.tlog.errors import TlogError
 from evidence.tlog.merkle import verify_consistency
-from evidence.tlog.tiles import TILE, encode_bundle, entries_path, tile_path, tile_widths
+from evidence.tlog.tiles import TILE, TileAddress, encode_bundle, entries_path, tile_path, tile_widths
 
 #: Without news the pointer is written again after this long: its time tells readers that somebody still publishes.
 HEARTBEAT = timedelta(hours=1)
@@ -39,6 +39,8 @@ class DeviatesError(Exception):
         self.why = why
 
 
+#: Tiles of a level that one query reads: one by one they took twice as long.
+_AT_ONCE = 8
 #: Of PostgreSQL's advisory locks: held while a scheduled round is under way.
 _LOCK = 0x616E63686F72
 
@@ -151,10 +153,18 @@ def _full_tiles(old: int, new: int) -> Iterator[tuple[str, bytes]]:
     """(path, bytes) of full tiles and entry bundles that a tree of `new` leaves has and one of `old` had not."""
     before = dict(enumerate(full for full, _ in tile_widths(old)))
     for level, (full, _) in enumerate(tile_widths(new)):
-        for number in range(before.get(level, 0), full):
-            if level == 0:
-                yield entries_path(number), encode_bundle(reader.bundle(number, TILE))
-            yield tile_path(level, number), reader.tile(level, number, TILE)
+        for start in range(before.get(level, 0), full, _AT_ONCE):
+            yield from _read_tiles(level, start, min(start + _AT_ONCE, full))
+
+
+def _read_tiles(level: int, start: int, end: int) -> Iterator[tuple[str, bytes]]:
+    if level == 0:
+        for number, leaves in enumerate(reader.bundles(start, end), start):
+            yield entries_path(number), encode_bundle(leaves)
+    addresses = [TileAddress(level, number, TILE) for number in range(start, end)]
+    read = reader.tiles(addresses)
+    for address in addresses:
+        yield tile_path(level, address.n), read[address]
 
 
 # -- 5. row --------------------------------------------------------------------------------------------------------

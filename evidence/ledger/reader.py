@@ -139,10 +139,21 @@ def tiles(addresses: Iterable[TileAddress]) -> dict[TileAddress, bytes]:
 
 def bundle(number: int, width: int) -> list[bytes]:
     """The leaves of an entry bundle. Raises MissingError where the log does not reach."""
-    span = Entry.objects.filter(index__gte=number * TILE, index__lt=number * TILE + width)
-    leaves = [bytes(leaf) for leaf in span.order_by("index").values_list("leaf", flat=True)]
-    if len(leaves) != width:
-        raise MissingError(f"Entry bundle {number} is not that wide yet.", code="tile_unknown")
+    return _leaves(number * TILE, number * TILE + width)
+
+
+def bundles(start: int, end: int) -> Iterator[list[bytes]]:
+    """The leaves of the full entry bundles [start, end), in one query. Raises MissingError as above."""
+    leaves = _leaves(start * TILE, end * TILE)
+    for first in range(0, len(leaves), TILE):
+        yield leaves[first : first + TILE]
+
+
+def _leaves(start: int, end: int) -> list[bytes]:
+    rows = Entry.objects.filter(index__gte=start, index__lt=end).order_by("index").values_list("leaf", flat=True)
+    leaves = [bytes(leaf) for leaf in rows]
+    if len(leaves) != end - start:
+        raise MissingError(f"Entry bundle {(start + len(leaves)) // TILE} is not that wide yet.", code="tile_unknown")
     return leaves
 
 
