@@ -13,6 +13,7 @@ What is left, the text format, is the forty lines of `exposition.py`.
 
 import bisect
 import contextlib
+import functools
 import logging
 import mmap
 import os
@@ -58,6 +59,7 @@ def _route(method: str, path: str) -> str:
     return "static" if path.startswith("/static/") else "page"
 
 
+@functools.lru_cache(maxsize=64)
 def status_of(code: int) -> int:
     """The place in STATUSES of an HTTP status, 0 for none."""
     name = str(code) if code in (429, 503) else f"{code // 100}xx" if code else "gone"

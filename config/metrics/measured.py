@@ -1,5 +1,6 @@
 """Counts and times every request, in front of everything that answers one."""
 
+import functools
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from time import perf_counter
@@ -99,5 +100,6 @@ class Measured:
         board.note(counters.refused, counters.unanswered)
 
 
+@functools.lru_cache(maxsize=256)
 def _route_of(method: str, target: bytes) -> int:
     return route_of(method, target.partition(b"?")[0].decode("latin-1"))

@@ -6,8 +6,9 @@ work than to refuse one whose sender's token bucket is empty, and an overload is
 for a turn of the loop, which is what a record waits for when the loop has much to do (docs/performance.md).
 """
 
+import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -103,6 +104,11 @@ class _Exchange:
             self._protocol.go_on()
         elif whole is not None:
             whole(self.body)
+
+
+@functools.lru_cache(maxsize=8)
+def _spelled(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % line for line in headers)
 
 
 class _Nobody:
@@ -277,7 +283,7 @@ class HttpProtocol(HttpToolsProtocol):
     def send_answer(self, status: int, rest: bytes, *, last: bool) -> None:
         """`rest`: headers, but the server's own, and body. With the `last` one the connection ends."""
         closing = (b"connection: close\r\n",) if last else ()
-        self.transport.write(b"".join((STATUS_LINE[status], *self._own_headers(), *closing, rest)))
+        self.transport.write(b"".join((STATUS_LINE[status], self._own_headers(), *closing, rest)))
         if last:
             self.transport.close()
 
@@ -315,10 +321,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.loop.call_later(_FAREWELL, self.transport.close)
 
-    def _own_headers(self) -> Iterator[bytes]:
+    def _own_headers(self) -> bytes:
         """The server's: the date."""
-        for name, value in self.server_state.default_headers:
-            yield from (name, b": ", value, b"\r\n")
+        return _spelled(tuple(self.server_state.default_headers))
 
     # -- who takes too long --------------------------------------------------------------------------------------------
 

@@ -72,9 +72,9 @@ return {string.format('%.6f', given), string.format('%.6f', tokens)}
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Policy:
-    """`rate` tokens a second, at most `burst` at once."""
+    """`rate` tokens a second, at most `burst` at once. One object for each name."""
 
     name: str
     rate: float
@@ -214,7 +214,6 @@ class Counters:
 class _Process:
     """The shares of a process and the thread that asks for more."""
 
-    pid: int = field(default_factory=os.getpid)
     shares: dict[str, _Share] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     wanted: "queue.SimpleQueue[_Share | None]" = field(default_factory=queue.SimpleQueue)
@@ -232,7 +231,7 @@ class _Process:
         key = f"{policy.name}:{principal}"
         with self.lock:
             share = self.shares.get(key)
-            if share is None or share.policy != policy:
+            if share is None or share.policy is not policy:
                 share = self._new(key, policy, now)
             if now < self.open_until:
                 return Verdict(True, policy, math.floor(policy.burst), 0)
@@ -299,11 +298,20 @@ _starting = threading.Lock()
 
 def _running() -> _Process:
     global _process
-    if _process is None or _process.pid != os.getpid():
+    if _process is None:
         with _starting:
-            if _process is None or _process.pid != os.getpid():
+            if _process is None:
                 _process = _Process().start()
     return _process
+
+
+def _leave_to_the_parent() -> None:
+    """A fork has no threads, and maybe locks that nobody will release."""
+    global _process, _starting
+    _process, _starting = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def take(principal: str, cost: float = 1, *, name: str = "writes") -> Verdict:

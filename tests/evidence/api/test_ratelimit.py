@@ -1,6 +1,7 @@
 """Token buckets for each principal: the rate holds across processes, and an outage of Valkey limits nobody (R4.2)."""
 
 import logging
+import os
 import time
 from typing import cast
 
@@ -86,6 +87,17 @@ def test_it_limits_who_has_no_identity_by_address(api, settings):
     api.token = None
     assert wait_until(lambda: api.get("log/keys").status_code == 429, timeout=5, pause=0)
     assert api.get("log/keys").json()["violated-policies"] == ["anonymous"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_asks_by_a_thread_of_its_own(settings):
+    """A web server may fork after the first request; and threads stay with their parent."""
+    settings.RATE_LIMITS = {"writes": (1, 5)}
+    assert take("p_1").allowed
+    child = os.fork()
+    if child == 0:  # all of the bucket is spent, which it hears from Valkey only
+        os._exit(not wait_until(lambda: not take("p_1").allowed and ratelimit.counters().asked, timeout=5, pause=0.01))
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_nobody_is_limited_while_valkey_is_away(settings, caplog, monkeypatch, tmp_path):
