@@ -190,14 +190,19 @@ def test_it_offers_the_load_that_it_was_asked_for():
     assert max(due) < 10_000_000_000
 
 
-def test_runs_are_compared_with_those_beside_them():
-    def load(*runs):
-        each = [[(int((2.1 + second) * 1e9), took) for second, took in enumerate(run)] for run in runs]
-        return overload.Load("one", "1 ×", [1.0], [pacing.Seen(admitted=admitted) for admitted in each])
+def test_each_run_is_compared_with_those_before_and_after_it():
+    def seen(*milliseconds):
+        """The first two seconds do not count."""
+        each = enumerate([1_000, 1_000, *milliseconds])
+        return pacing.Seen(admitted=[(int((second + 0.1) * 1e9), took * 1_000_000) for second, took in each])
 
-    rated, over = load([10_000_000, 10_000_000], [40_000_000]), load([11_000_000, 90_000_000, 11_000_000], [20_000_000])
-    assert over.ratios(rated, 50) == [1.1, 0.5]
-    assert over.percentile_ms(50) == 15.5
+    def load(*blocks):
+        return overload.Load("one", "1 ×", [1.0], [[seen(*run) for run in block] for block in blocks])
+
+    rated = load([[10, 10], [14, 10], [40]], [[20], [40]])
+    over = load([[11, 90, 11], [13]], [[45]])
+    assert over.ratios(rated, 50) == [1.0, 0.5, 1.5]
+    assert over.percentile_ms(50) == 13
 
 
 def test_it_compares_the_rated_load_with_three_times_as_much():
