@@ -28,12 +28,10 @@ TRIGGERS = {
     "evidence_holditem": {"holditem_stays", "holditem_no_truncate"},
     "evidence_artifact": {"artifact_guard", "artifact_no_truncate"},
     "evidence_signingkey": {"signingkey_guard", "signingkey_stays", "signingkey_no_truncate", "authority_changed"},
+    "evidence_token": {"token_changed", "token_ended"},
 } | {
     f"evidence_{table}": {"authority_changed"}
-    for table in (
-        *("token", "user", "user_systems", "pipeline", "pipeline_systems"),
-        *("pipelinekey", "system", "release"),
-    )
+    for table in ("user", "user_systems", "pipeline", "pipeline_systems", "pipelinekey", "system", "release")
 }
 
 

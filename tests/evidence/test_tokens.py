@@ -4,6 +4,7 @@ import hashlib
 import re
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,20 @@ def test_it_does_not_note_a_token_that_opens_nothing(cast):
     Api(cast.ci_token).get("releases")
     Api(cast.ci_token[:-1]).get("releases")
     assert token_use.write() == 0
+
+
+def test_a_token_moves_the_epoch_when_it_ends_and_not_before(cast, superuser):
+    """Nobody remembers that there is none; what somebody may remember of one ends at once."""
+
+    def moved_by(change, times=1):
+        before = Authority.objects.get().epoch
+        change()
+        return Authority.objects.get().epoch == before + times
+
+    assert moved_by(lambda: issue_token(cast.ci, actor=actor_for(cast.root), label="x"), 0)
+    mine = Token.objects.filter(label="x")
+    assert moved_by(lambda: mine.update(label="x"), 0), "as it was"
+    assert moved_by(lambda: mine.update(systems=["netlify-trading"]))
+    assert moved_by(lambda: Token.objects.filter(pk="none-of-ours").update(revoked_at=timezone.now()), 0)
+    assert moved_by(lambda: mine.update(revoked_at=timezone.now()))
+    assert moved_by(lambda: superuser.execute("DELETE FROM evidence_token WHERE label = 'x'"))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.utils import timezone
 
 from config.errors import ForbiddenError
+from evidence import authority
 from evidence.api.actors import actor_for
 from evidence.ledger import reader
 from evidence.ledger.check import check
@@ -198,6 +199,19 @@ def test_it_forgets_what_is_past(anybody, issuer, trust, superuser):
     Token.objects.filter(policy__isnull=False).update(expires_at=timezone.now() - timedelta(days=31))
     assert ask(anybody, issuer.token()).status_code == 201
     assert (UsedIdToken.objects.count(), Token.objects.filter(policy__isnull=False).count()) == (1, 1)
+
+
+def test_it_makes_nobody_forget_what_they_know_of_rights(anybody, issuer, trust, cast):
+    policy = trust()
+    assert ask(anybody, issuer.token()).status_code == 201
+    past = Token.objects.filter(policy=policy)
+    past.update(expires_at=timezone.now() - timedelta(days=31))
+    before = authority.epoch_now()
+    assert ask(anybody, issuer.token()).status_code == 201
+    assert past.count() == 1, "the one from before was deleted"
+    assert authority.epoch_now() == before
+    end_policy(policy, actor=actor_for(cast.root))
+    assert authority.epoch_now() > before, "the token was revoked"
 
 
 def test_it_asks_which_pipeline_is_meant_where_several_are(anybody, issuer, trust, cast):
