@@ -5,7 +5,7 @@ help:
 	@echo "make demo    everything from nothing, plays a scenario, serves until Ctrl-C (EXIT=1: ends after it)"
 	@echo "make run     the same stack without demonstration data"
 	@echo "make reset   asks, then removes all data"
-	@echo "make bench   measures everything in one table, about 20 minutes (QUICK=1: four; ONLY=single: one part)"
+	@echo "make bench   measures everything in one table, half an hour (QUICK=1: four; ONLY=single: one part)"
 	@echo "make test    runs the tests"
 	@echo "make contract  every call of the API against its description, and the examples of docs/ci.md: three minutes"
 	@echo "make openapi   publishes the API's description, docs/openapi-v1.json (BREAK=1: even if it breaks clients)"

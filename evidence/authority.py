@@ -1,8 +1,9 @@
 """What a process remembers of rights, keys and releases, so that a write asks the database for none of it.
 
-The database counts every change of these tables (`evidence_authority.epoch`, migration 0003). A draft says under which
-epoch it was prepared; its batch compares under the head lock. Where it differs, nothing of what was remembered counts:
-the request is prepared again from the tables (`records.record`). So a revocation counts at once, on every process.
+The database counts every change of these tables that somebody may remember otherwise (`evidence_authority.epoch`,
+migrations 0003 and 0019). A draft says under which epoch it was prepared; its batch compares under the head lock. Where
+it differs, nothing of what was remembered counts: the request is prepared again from the tables (`records.record`). So
+a revocation counts at once, on every process.
 """
 
 from collections.abc import Callable
