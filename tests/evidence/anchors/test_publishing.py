@@ -90,6 +90,19 @@ def test_no_round_begins_while_another_is_under_way(
     assert rounds == ["the last round is still under way", "published 2", "published 4"]
 
 
+def test_it_sends_its_small_objects_without_asking_first(anchors: "S3Client") -> None:
+    sent: list[Any] = []
+    events = outside.writer().client.meta.events
+    events.register("before-send.s3.PutObject", lambda request, **_: sent.append(request.headers), unique_id="test")
+    try:
+        record(256)
+        publishing.publish()
+    finally:
+        events.unregister("before-send.s3.PutObject", unique_id="test")
+    assert len(sent) == 4  # a bundle, a tile, the checkpoint, the pointer
+    assert not any("Expect" in headers for headers in sent)
+
+
 def test_a_round_makes_nobody_forget_what_they_know_of_rights(anchors: "S3Client") -> None:
     record(2)
     before = authority.epoch_now()
