@@ -69,13 +69,7 @@ def stop_writes(why: ReadOnly) -> None:
 
 
 def resume_writes() -> None:
-    """Take evidence again, where it was refused for one of the reasons above.
-
-    Most of the time there is nothing to do, and nothing is: an update moves the epoch, even one of no row, and every
-    process forgets what it remembers of rights (`evidence.authority`).
-    """
-    if current() is None:
-        return
+    """Take evidence again, where it was refused for one of the reasons above."""
     standing = Standing.objects.filter(id=1, read_only_code__in=(BEHIND, FORKED))
     if standing.update(read_only_code="", read_only_reason="", since=None):
         logger.warning("the ledger continues what was published outside: writes are taken again")
